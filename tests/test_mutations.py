@@ -11,10 +11,11 @@ from notebooks import NOTEBOOKS, ROOT, read, write
 from test_languages import compare
 from test_notebooks import check_notebook
 
-CHAPTERS = {  # chapter: (a line of a backward, its broken copy)
-    "03-fft-layer": (
-        "rfft2_adjoint(weighted, ctx.width)",
-        "2 * rfft2_adjoint(weighted, ctx.width)",
+CHAPTERS = {  # chapter: (what its backward computes, a broken copy of it)
+    "03-fft-layer": ("rfft2_adjoint(weighted,", "2 * rfft2_adjoint(weighted,"),
+    "04-correlate2d-layer": (
+        "grad_filter = torch.from_numpy(correlate2d(to_array(input), g",
+        "grad_filter = 2 * torch.from_numpy(correlate2d(to_array(input), g",
     ),
 }
 

@@ -1,7 +1,9 @@
 """Promise: every notebook was run whole and in order, is plain, and keeps the contract."""
 
+import ast
 import copy
 import re
+import sys
 
 import pytest
 
@@ -12,6 +14,7 @@ TAGS = {
     "setup", "recap", "layer", "check", "hide-input", "remove-cell", "exercise", "solution",
     "measured", "raises-exception", "nbval-ignore-output",
 }  # fmt: skip
+WITH_IPYKERNEL = {"IPython", "matplotlib_inline"}  # installed by ipykernel, which is listed
 IGNORED_OUTPUTS = 0  # cells tagged nbval-ignore-output in the whole book, each with its reason
 LARGEST = 600_000  # bytes of a notebook
 OF_A_MACHINE = re.compile(
@@ -88,6 +91,23 @@ def check_markdown(cell):
         yield "a heading in a solution"
 
 
+def needed(source):
+    """The packages that a code cell imports, without Python's own."""
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "."]
+        yield from {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+
+
+def listed():
+    """The packages that a learner installs."""
+    text = (NOTEBOOKS / "requirements.txt").read_text(encoding="utf8")
+    return set(re.findall(r"^([\w-]+)==", text, re.MULTILINE)) | WITH_IPYKERNEL
+
+
 def check_code(cell, count):
     source, outputs = cell["source"], cell["outputs"]
     if cell["execution_count"] != count:
@@ -96,6 +116,8 @@ def check_code(cell, count):
         yield "empty"
     if re.search(r"^\s*[%!]|NBVAL_|;\s*$", source, re.MULTILINE):
         yield "a magic, an NBVAL comment, or a semicolon at the end of a line"
+    elif unknown := set(needed(source)) - listed():
+        yield f"needs {sorted(unknown)}, which notebooks/requirements.txt does not list"
     if outputs and tags(cell) & {"setup", "layer", "recap"}:
         yield "definitions only: it prints something"
     if any("image" in kind for o in outputs for kind in o.get("data", {})) != (
@@ -188,6 +210,8 @@ BROKEN = [
     ("alt text", lambda n: code(n)["metadata"].update(alt="A picture that is not there")),
     ("a magic", lambda n: code(n).update(source="%matplotlib inline")),
     ("a magic", lambda n: code(n).update(source="x = 1;")),
+    ("does not list", lambda n: code(n).update(source="import pandas")),
+    ("does not list", lambda n: code(n).update(source="from . import tools")),
     ("empty", lambda n: code(n).update(source="\n")),
     ("definitions only", lambda n: code(n, 0)["outputs"].append({**STDERR, "name": "stdout"})),
     ("not made of words", lambda n: code(n).update(id="1a2b3c4d")),

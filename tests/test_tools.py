@@ -87,9 +87,9 @@ def english_and_chinese():
     code = nbformat.v4.new_code_cell("# square\ny = 2**2", metadata={"tags": ["layer"]})
     words.id, code.id = "words", "code"
     english = nbformat.v4.new_notebook(cells=[words, code])
-    chinese = nbformat.from_dict(json.loads(nbformat.writes(english)))
+    chinese = nbformat.reads(nbformat.writes(english), as_version=4)
     chinese.cells[0].update(source="## 二", metadata={"translated-from": sync.stamp("## Two")})
-    return english, nbformat.from_dict(chinese)
+    return english, chinese
 
 
 def test_code_without_chinese_follows_the_english():

@@ -79,7 +79,8 @@ def texts(path):
         return [(path.name, path.read_text(encoding="utf8"))]
     found = []
     for cell in read(path)["cells"]:
-        parts = [cell["source"]] if cell["cell_type"] == "markdown" else comments(cell["source"])
+        code = cell["cell_type"] == "code"
+        parts = [c.strip('#" \n') for c in comments(cell["source"])] if code else [cell["source"]]
         found += [(cell["id"], part) for part in [*parts, cell["metadata"].get("alt", "")]]
     return found
 
@@ -175,5 +176,5 @@ def test_a_word_that_the_book_does_not_use_is_found():
 
 def test_a_misspelling_is_found(tmp_path):
     page = tmp_path / "page.txt"
-    page.write_text("The " + "gradeint" + " of the " + "fucntion" + ".\n")
+    page.write_text("The " + "func" + "iton returns a gradient.\n")
     assert "function" in spelling(page)

@@ -32,7 +32,7 @@ def book(tmp_path):
 def run_nbval(book, notebook, name):
     """The report of nbval on a notebook in a copy of the book."""
     write(notebook, book / "notebooks" / "en" / name)
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", f"notebooks/en/{name}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "--tb=short", f"notebooks/en/{name}"]
     return subprocess.run(command, cwd=book, capture_output=True, text=True).stdout
 
 

@@ -46,7 +46,8 @@ def test_text(stored, new, expected):
 
 def drawing(scale=1.0, shift=0, label="x", line=True, salt="book"):
     """An SVG as the notebooks store it, with a curve, a picture and a label."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+    style = {**matplotlib.rcParamsDefault, "svg.fonttype": "none", "svg.hashsalt": salt}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=(4, 2))
         FigureCanvasSVG(figure)
         left, right = figure.subplots(1, 2)

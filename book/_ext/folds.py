@@ -1,0 +1,66 @@
+"""Fold runs of cells tagged `solution`, and the code of cells tagged `setup` or `hide-input`."""
+
+from docutils import nodes
+from sphinx.locale import _
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+
+from .cells import cells
+
+logger = logging.getLogger(__name__)
+
+
+class fold(nodes.General, nodes.Element):  # noqa: N801, as docutils names its nodes
+    """Something that opens: <details> with a summary."""
+
+
+def visit_fold(self, node):
+    self.body.append(self.starttag(node, "details", CLASS="fold"))
+    self.body.append(f"<summary>{self.encode(node['summary'])}</summary>\n")
+
+
+def depart_fold(self, node):
+    self.body.append("</details>\n")
+
+
+def wrap(first, count, **attributes):
+    """Put the node and the ones after it, so many in all, into a fold."""
+    parent, start = first.parent, first.parent.index(first)
+    folded = parent.children[start : start + count]
+    parent[start : start + count] = [fold("", *folded, **attributes)]
+
+
+class FoldCells(SphinxTransform):
+    default_priority = 400
+
+    def apply(self):
+        run = []  # the first nodes of consecutive solution cells
+        for node in [*cells(self.document), None]:
+            tags = set(node["cell"].get("tags", [])) if node is not None else set()
+            if "solution" in tags:
+                run.append(node)
+            elif run:
+                self.fold_solution(run, node)
+                run = []
+            if node is not None and tags & {"setup", "hide-input"}:
+                node.attributes.pop("hide_mode", None)  # MyST-NB's own fold
+                if node.children and node[0].get("nb_element") == "cell_code_source":
+                    wrap(node[0], 1, summary=_("Show the code"), classes=["code"])
+
+    def fold_solution(self, run, after):
+        parent, first = run[0].parent, run[0]
+        if any(node.parent is not parent or isinstance(node, nodes.section) for node in run):
+            logger.warning("a solution has a heading in it, so it cannot be folded", location=first)
+            return
+        end = parent.index(after) if after is not None and after.parent is parent else len(parent)
+        sections = [
+            i for i, child in enumerate(parent.children) if isinstance(child, nodes.section)
+        ]
+        end = min([end, *(i for i in sections if i > parent.index(first))])
+        wrap(first, end - parent.index(first), summary=_("Solution"), classes=["solution"])
+
+
+def setup(app):
+    app.add_node(fold, html=(visit_fold, depart_fold))
+    app.add_transform(FoldCells)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,131 @@
+"""Build the book in every language: python book/build.py [--output FOLDER]
+
+Each language of `_config.yml` becomes FOLDER/site/<language>/, by Jupyter Book, with every warning
+an error; beside them stands a start page, FOLDER/site/index.html, that offers them. FOLDER is
+_build unless another is named. Nothing is left of an earlier build, and a build that fails leaves
+no site.
+"""
+
+import argparse
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def stop(reason):
+    sys.exit(f"book/build.py: {reason}")
+
+
+try:
+    import jupyter_book
+    import yaml
+except ImportError as error:
+    stop(f"{error}. Install what building needs: pip install -r book/requirements.txt")
+if not jupyter_book.__version__.startswith("1."):
+    stop(f"this is jupyter-book {jupyter_book.__version__}, book/requirements.txt names another")
+
+ROOT = Path(__file__).resolve().parents[1]
+JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+
+
+def read(name):
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf8"))
+
+
+def write(data, path):
+    path.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf8")
+    return str(path)
+
+
+def lay_over(base, top):
+    """Lay one tree of settings over another, in place."""
+    for name, value in top.items():
+        if isinstance(value, dict) and isinstance(base.get(name), dict):
+            lay_over(base[name], value)
+        else:
+            base[name] = value
+
+
+def language_config(config, code):
+    """The settings of one language."""
+    config = copy.deepcopy(config)
+    sphinx = config["sphinx"]
+    languages = sphinx["config"]["languages"]
+    lay_over(config, languages[code].pop("settings", {}))
+    sphinx["config"]["language_code"] = code
+    for name, path in sphinx["local_extensions"].items():
+        sphinx["local_extensions"][name] = str(ROOT / path)
+    config["repository"]["path_to_book"] = f"notebooks/{code}"
+    if config["html"]["baseurl"]:
+        config["html"]["baseurl"] = f"{config['html']['baseurl'].rstrip('/')}/{code}/"
+    return config
+
+
+def language_toc(entry, captions):
+    """The table of contents of one language: paths below its own folder, captions in its words."""
+    if isinstance(entry, list):
+        return [language_toc(item, captions) for item in entry]
+    if not isinstance(entry, dict):
+        return entry
+    entry = {name: language_toc(value, captions) for name, value in entry.items()}
+    for name in {"root", "file"} & set(entry):
+        entry[name] = entry[name].removeprefix("notebooks/en/")
+    if captions is not None and "caption" in entry:
+        if entry["caption"] not in captions:
+            stop(f"_config.yml has no translation of the caption {entry['caption']!r} of _toc.yml")
+        entry["caption"] = captions[entry["caption"]]
+    return entry
+
+
+def start(code, config, toc, folder):
+    """Start building one language, in the background."""
+    folder.mkdir(parents=True)
+    command = [*JUPYTER_BOOK, "build", str(ROOT / "notebooks" / code), "--path-output", str(folder)]
+    command += ["--config", write(config, folder / "_config.yml")]
+    command += ["--toc", write(toc, folder / "_toc.yml")]
+    command += ["--warningiserror", "--nitpick", "--keep-going", "--quiet"]
+    with open(folder / "log.txt", "wb") as log:
+        utf8 = {**os.environ, "PYTHONUTF8": "1"}
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=utf8)
+
+
+def build(output):
+    """Build every language and the start page; return the start page's path."""
+    site, work = output / "site", output / "work"
+    for folder in site, work:
+        shutil.rmtree(folder, ignore_errors=True)
+    config, toc = read("_config.yml"), read("_toc.yml")
+    languages = config["sphinx"]["config"]["languages"]
+    prepared = {
+        code: (language_config(config, code), language_toc(toc, language.get("captions")))
+        for code, language in languages.items()
+    }
+    running = {code: start(code, *files, work / code) for code, files in prepared.items()}
+    failed = [code for code, process in running.items() if process.wait() != 0]
+    for code in failed:
+        print((work / code / "log.txt").read_text(encoding="utf8", errors="replace"))
+    if failed:
+        stop(f"not built, for the reasons above: {', '.join(failed)}. Warnings count as errors.")
+    site.mkdir(parents=True)
+    for code in languages:
+        shutil.move(work / code / "_build" / "html", site / code)
+    shutil.rmtree(work)
+    return shutil.copy(ROOT / "book" / "start.html", site / "index.html")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "_build", metavar="FOLDER")
+    output = parser.parse_args().output.resolve()
+    began = time.monotonic()
+    print("Building the book in every language ...", flush=True)
+    page = build(output)
+    print(f"Built in {time.monotonic() - began:.0f} s: {page}")
+    print("Open that file in a browser, or serve the folder and open http://localhost:8000 :")
+    print(f'  python -m http.server --bind 127.0.0.1 --directory "{page.parent}"')

@@ -72,3 +72,20 @@ def layers(name, language="en"):
             code = compile(cell["source"], f"{name}.ipynb#{cell['id']}", "exec")
             exec(code, namespace)
     return namespace
+
+
+def broken_layers(name, *changes, ids=""):
+    """A copy of what a chapter defines, with pieces of its layers' source replaced.
+
+    Each change is a pair of texts, the first of which stands once in the chapter's layer cells
+    whose id begins with ``ids``.
+    """
+    cells = read(NOTEBOOKS / "en" / f"{name}.ipynb")["cells"]
+    found = [cell for cell in cells if "layer" in tags(cell) and cell["id"].startswith(ids)]
+    source = "\n\n\n".join(cell["source"] for cell in found)
+    for old, new in changes:
+        assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in the chapter"
+        source = source.replace(old, new)
+    namespace = dict(layers(name))
+    exec(compile(source, name, "exec"), namespace)
+    return namespace

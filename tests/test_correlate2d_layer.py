@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import grad, gradcheck
 
-from notebooks import NOTEBOOKS, layers, read
+from notebooks import broken_layers, layers
 
 NAME = "04-correlate2d-layer"
 BOOK = layers(NAME)
@@ -341,18 +341,6 @@ def test_holds(name):
 # every check can fail: broken copies of the chapter's cells
 
 
-def broken(*changes):
-    """The chapter's definitions with pieces of their source replaced."""
-    cells = read(NOTEBOOKS / "en" / f"{NAME}.ipynb")["cells"]
-    source = "\n\n\n".join(c["source"] for c in cells if c["id"].startswith("conv-scipy-"))
-    for old, new in changes:
-        assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in the chapter"
-        source = source.replace(old, new)
-    book = dict(BOOK)
-    exec(compile(source, NAME, "exec"), book)
-    return book
-
-
 def square(book):
     check_against_torch(book, (7, 7), (3, 3))
 
@@ -467,14 +455,14 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_copy_is_found(name):
     changes, checks = BROKEN[name]
-    book = broken(*changes)
+    book = broken_layers(NAME, *changes, ids="conv-scipy-")
     for check in checks:
         with pytest.raises((AssertionError, RuntimeError, pytest.fail.Exception)):
             check(book)
 
 
 def test_an_unbroken_copy_passes():
-    book = broken()
+    book = broken_layers(NAME, ids="conv-scipy-")
     for check in (square, oblong, jacobians, dots, *CHECKS.values(), refuses(*REFUSED)):
         check(book)
 

@@ -18,7 +18,7 @@ FORMULA = re.compile(r"\$\$.+?\$\$|(?<!\\)\$[^$]+\$", re.DOTALL)
 
 def paths(pattern="*/*.ipynb", root=NOTEBOOKS):
     """The files below ``root`` that fit the pattern, sorted; an empty list is an error."""
-    found = sorted(Path(root).glob(pattern))
+    found = sorted(path for path in Path(root).glob(pattern) if path.is_file())
     if not found:
         raise FileNotFoundError(f"no file fits {pattern} below {root}")
     return found

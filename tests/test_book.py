@@ -225,7 +225,7 @@ def check_alt(site):
 
 
 def check_folds(site):
-    """Solutions, and the code of `setup` and `hide-input` cells, are folded; nothing else is."""
+    """Solutions, and the code of `setup`, `recap` and `hide-input` cells, are folded; no more."""
     said = []
     for language in LANGUAGES:
         for name, shown in cells(language):
@@ -236,7 +236,7 @@ def check_folds(site):
                 if bool(solution) != ("solution" in tags(cell)):
                     said.append(f"{name}: {cell['id']} is {'not ' * (not solution)}folded")
                 code = cell["cell_type"] == "code" and element.select("details.code .cell_input")
-                if bool(code) != bool(tags(cell) & {"setup", "hide-input"}):
+                if bool(code) != bool(tags(cell) & {"setup", "recap", "hide-input"}):
                     said.append(f"{name}: the code of {cell['id']} is {'not ' * (not code)}folded")
         for name, path in pages(site, language).items():
             said += [f"{name}: a fold is open" for _ in soup(path).select("details[open]")]

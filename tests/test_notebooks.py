@@ -146,7 +146,8 @@ def check_together(notebooks):
         for cell in notebook["cells"]:
             identity, source = cell["id"], cell["source"]
             if identity == "setup":
-                setups[name] = re.sub(r"^(?:import|from) .*\n", "", source, flags=re.MULTILINE)
+                without = re.sub(r"^(?:import|from) .*\n", "", source, flags=re.MULTILINE)
+                setups[name] = without.strip()
             elif identity != "title":
                 if identity in seen and (seen[identity][1] != source or "recap" not in tags(cell)):
                     said.append(f"{name}: [{identity}] stands in {seen[identity][0]} too")

@@ -52,7 +52,8 @@ def check_chinese(markdown):
 def check_first_uses(text):
     """List the terms that a Chinese page does not introduce as 中文（English）."""
     text = FORMULA.sub("", INLINE_CODE.sub("`…`", prose(text)))
-    text = re.sub(r"^#+ .*$", "", text, flags=re.MULTILINE).replace("*", "")
+    text = re.sub(r"^#+ .*$", "", text, flags=re.MULTILINE)
+    text = text.replace("*", "").replace("\\-", "-")
     by_length = sorted(TERMS["terms"], key=lambda term: -len(term["zh"]))
     pattern = re.compile("|".join(re.escape(term["zh"]) for term in by_length))
     known, said = {term["zh"]: term for term in TERMS["terms"]}, []

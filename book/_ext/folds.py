@@ -1,4 +1,4 @@
-"""Fold runs of cells tagged `solution`, and the code of cells tagged `setup` or `hide-input`."""
+"""Fold runs of `solution` cells, and the code of `setup`, `recap` and `hide-input` cells."""
 
 from docutils import nodes
 from sphinx.locale import _
@@ -42,7 +42,7 @@ class FoldCells(SphinxTransform):
             elif run:
                 self.fold_solution(run, node)
                 run = []
-            if node is not None and tags & {"setup", "hide-input"}:
+            if node is not None and tags & {"setup", "recap", "hide-input"}:
                 node.attributes.pop("hide_mode", None)  # MyST-NB's own fold
                 if node.children and node[0].get("nb_element") == "cell_code_source":
                     wrap(node[0], 1, summary=_("Show the code"), classes=["code"])

@@ -25,3 +25,64 @@ addEventListener("DOMContentLoaded", () => {
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
 });
+
+// A term of a chapter shows its definition: to the mouse, to the keyboard focus, to the first tap.
+addEventListener("DOMContentLoaded", () => {
+  const terms = document.querySelectorAll("article a.term");
+  if (!terms.length || !HTMLElement.prototype.showPopover) return;
+  const box = document.createElement("div");
+  Object.assign(box, { id: "preview", popover: "manual", tabIndex: -1 });
+  document.querySelector("main").append(box);
+  let shown = null, timer = 0, tapped = null;
+
+  const element = (name, text, more) => Object.assign(document.createElement(name), { textContent: text }, more);
+  const fill = ({ href, dataset: { name, other, means } }) => {
+    const code = means.split("`").map((part, i) => (i % 2 ? element("code", part) : part));
+    const meaning = element("p", "", { id: "preview-means" });
+    meaning.append(...code);
+    const lang = document.documentElement.lang === "en" ? "zh-CN" : "en";
+    box.replaceChildren(element("a", name, { href, tabIndex: -1 }), " ", element("span", other, { lang }), meaning);
+  };
+  const place = (link) => {
+    const { left, top, bottom } = link.getClientRects()[0];
+    const room = document.documentElement.clientWidth - box.offsetWidth - 8;
+    const above = bottom + box.offsetHeight > innerHeight && top > box.offsetHeight;
+    box.style.left = `${Math.max(8, Math.min(left, room))}px`;
+    box.style.top = `${scrollY + (above ? top - box.offsetHeight : bottom)}px`;
+  };
+  const hide = () => {
+    clearTimeout(timer);
+    shown?.removeAttribute("aria-describedby");
+    if (shown) box.hidePopover();
+    shown = null;
+  };
+  const show = (link) => {
+    clearTimeout(timer);
+    if (shown === link) return;
+    hide();
+    fill(link);
+    box.showPopover();
+    place(link);
+    link.setAttribute("aria-describedby", "preview-means");
+    shown = link;
+  };
+  const later = (action, delay) => { clearTimeout(timer); timer = setTimeout(action, delay); };
+  const leave = (event) => { if (event.pointerType !== "touch") later(hide, 200); };
+
+  for (const link of terms) {
+    link.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") later(() => show(link), 100); });
+    link.addEventListener("pointerleave", leave);
+    link.addEventListener("pointerdown", (event) => { tapped = event.pointerType === "touch" && shown !== link; });
+    link.addEventListener("click", (event) => {
+      if (tapped) event.preventDefault(), show(link);
+      tapped = null;
+    });
+    link.addEventListener("focus", () => { if (link.matches(":focus-visible")) show(link); });
+    link.addEventListener("blur", (event) => { if (!box.contains(event.relatedTarget)) hide(); });
+  }
+  box.addEventListener("pointerenter", () => clearTimeout(timer));
+  box.addEventListener("pointerleave", leave);
+  addEventListener("pointerdown", ({ target }) => { if (shown !== target && !box.contains(target)) hide(); });
+  addEventListener("keydown", ({ key }) => { if (key === "Escape") hide(); });
+  addEventListener("resize", hide);
+});

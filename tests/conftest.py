@@ -1,12 +1,16 @@
-"""The built book, for the tests that look at it: built once, for all processes."""
+"""The built book and a browser, for the tests that look at it: the book is built once for all."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
+
+import run
 
 BUILD = Path(__file__).resolve().parents[1] / "book" / "build.py"
 
@@ -32,3 +36,20 @@ def site(tmp_path_factory):
         (folder / "saying.txt").rename(said)
     assert not said.read_text(encoding="utf8"), said.read_text(encoding="utf8")
     return folder / "site"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    own = next(filter(None, map(shutil.which, run.BROWSERS)), None)
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=own, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page()
+    yield page
+    page.close()

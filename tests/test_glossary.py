@@ -15,13 +15,12 @@ from playwright.sync_api import TimeoutError
 from sphinx.application import Sphinx
 
 import test_book
-import test_pages
 from notebooks import LANGUAGES, ROOT
 from test_book import HAN, TAG, by_id, pages, soup
 from test_pages import NARROW, OTHER, WIDE, WIDER
 from test_wording import TERMS, check_chinese, check_english
 
-browser, change = test_pages.browser, test_book.change
+change = test_book.change
 DEFINED = {
     re.sub(r"[^a-z]+", "-", term["en"].lower().replace("'", "")): term
     for term in TERMS["terms"]

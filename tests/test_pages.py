@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
-import run
 from notebooks import LANGUAGES, ROOT
 from test_book import TAG, pages, soup
 
@@ -47,23 +45,6 @@ ONE_OF_EACH_TOKEN = """() => {
     seen.add(kind);
   }
 }"""  # thousands in a chapter, and each kind has one contrast
-
-
-@pytest.fixture(scope="session")
-def browser():
-    own = next(filter(None, map(shutil.which, run.BROWSERS)), None)
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=own, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser):
-    page = browser.new_page()
-    yield page
-    page.close()
 
 
 def listen(page, site):

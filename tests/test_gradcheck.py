@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import Function, gradcheck
 
-from notebooks import LAYER_TAGS, NOTEBOOKS, layers, read, tags
+from notebooks import broken_layers, layers
 
 NAME = "05-gradcheck"
 BOOK = layers(NAME)
@@ -189,17 +189,6 @@ def test_the_repeated_layers_are_right():
 # every check can fail: the chapter's code, broken in one place
 
 
-def broken(old, new):
-    """The chapter's definitions with one piece of code replaced."""
-    cells = read(NOTEBOOKS / "en" / f"{NAME}.ipynb")["cells"]
-    sources = [c["source"] for c in cells if c["cell_type"] == "code" and tags(c) & LAYER_TAGS]
-    assert sum(source.count(old) for source in sources) == 1, f"{old!r} is not there once"
-    namespace = {"__name__": "broken"}
-    for source in sources:
-        exec(source.replace(old, new), namespace)
-    return namespace
-
-
 def check_all_jacobians(book):
     check_jacobians(book, 2, 3)
 
@@ -233,6 +222,6 @@ BROKEN = [
 
 @pytest.mark.parametrize(("check", "old", "new"), BROKEN, ids=range(len(BROKEN)))
 def test_a_broken_check_is_found(check, old, new):
-    book = broken(old, new)
+    book = broken_layers(NAME, (old, new))
     with pytest.raises(Exception):  # noqa: B017  a complaint or a crash
         check(book)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from notebooks import LAYER_TAGS, NOTEBOOKS, layers, read, tags
+from notebooks import LAYER_TAGS, NOTEBOOKS, broken_layers, layers, read, tags
 
 NAME = "06-then-and-now"
 BOOK = layers(NAME)
@@ -169,17 +169,6 @@ def test_swish_jacobian_and_refusals():
 # every complaint is heard: the chapter's own code, broken in one place
 
 
-def broken(old, new):
-    """The chapter's definitions after a change in their source."""
-    namespace, seen = {"__name__": NAME}, 0
-    for cell in read(NOTEBOOKS / "en" / f"{NAME}.ipynb")["cells"]:
-        if cell["cell_type"] == "code" and tags(cell) & LAYER_TAGS:
-            seen += cell["source"].count(old)
-            exec(cell["source"].replace(old, new), namespace)
-    assert seen, f"{old!r} is not in the chapter"
-    return namespace
-
-
 BROKEN = [
     (check_finds_old_lines, r"\bVariable\(", r"\bVariable\(\)"),
     (check_finds_old_lines, "in_function = bool(", "in_function = not bool("),
@@ -207,6 +196,6 @@ BROKEN = [
 
 @pytest.mark.parametrize(("check", "old", "new"), BROKEN)
 def test_a_broken_copy_is_found(check, old, new):
-    book = broken(old, new)
+    book = broken_layers(NAME, (old, new))
     with pytest.raises((AssertionError, TypeError, RuntimeError, pytest.fail.Exception)):
         check(book)

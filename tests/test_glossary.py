@@ -42,6 +42,7 @@ APART = set(
         "pre",
         "table",
         "details",
+        "fieldset",
         "img",
         "script",
         "math",

@@ -12,7 +12,7 @@ from notebooks import NOTEBOOKS, paths, read, tags
 
 TAGS = {
     "setup", "recap", "layer", "check", "hide-input", "remove-cell", "exercise", "solution",
-    "measured", "raises-exception", "nbval-ignore-output",
+    "questions", "measured", "raises-exception", "nbval-ignore-output",
 }  # fmt: skip
 WITH_IPYKERNEL = {"IPython", "matplotlib_inline"}  # installed by ipykernel, which is listed
 IGNORED_OUTPUTS = 0  # cells tagged nbval-ignore-output in the whole book, each with its reason

@@ -15,13 +15,14 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
 from .folds import fold
+from .questions import choice
 
 logger = logging.getLogger(__name__)
 TERMS = Path(__file__).resolve().parents[1] / "terms.yml"
 NOT_PROSE = (
     nodes.FixedTextElement, nodes.caption, nodes.image, nodes.literal, nodes.math, nodes.math_block,
     nodes.reference, nodes.table, nodes.title, addnodes.download_reference, addnodes.pending_xref,
-    fold,
+    fold, choice,
 )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """The built book and a browser, for the tests that look at it: the book is built once for all."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -40,10 +39,8 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser():
-    own = next(filter(None, map(shutil.which, run.BROWSERS)), None)
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=own, args=arguments)
+        browser = playwright.chromium.launch(executable_path=run.find_browser(), args=run.BARE)
         yield browser
         browser.close()
 

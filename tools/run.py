@@ -1,6 +1,7 @@
 """The commands of the book, on every system, with nothing but Python:
 
     python tools/run.py book      build the site, both languages
+    python tools/run.py pdf       build the site, and one PDF of each language in it
     python tools/run.py test      run every test
     python tools/run.py lab       open the notebooks in JupyterLab
 
@@ -22,6 +23,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 OLDEST = (3, 11)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BARE = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]  # how one is started
 OWN_BROWSER = """
 from playwright.sync_api import sync_playwright
 with sync_playwright() as p:
@@ -29,6 +31,7 @@ with sync_playwright() as p:
 """
 COMMANDS = {  # name: requirements, gigabytes they take, what runs
     "book": ("book/requirements.txt", 0.6, ["book/build.py"]),
+    "pdf": ("requirements.txt", 3.0, ["book/pdf.py"]),
     "test": ("requirements.txt", 3.0, ["-m", "pytest"]),
     "lab": ("notebooks/requirements.txt", 2.5, ["-m", "jupyter", "lab", "notebooks"]),
 }
@@ -140,7 +143,7 @@ def main(arguments):
     name, *rest = arguments
     requirements, gigabytes, program = COMMANDS[name]
     set_up(requirements, gigabytes)
-    if name == "test":
+    if name in ("pdf", "test"):
         set_up_browser()
     if name == "lab":  # JupyterLab shows the stored drawings of notebooks that it trusts
         books = sorted((ROOT / "notebooks").glob("*/*.ipynb"))

@@ -26,6 +26,24 @@ addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
 });
 
+// Search: of a pasted message, the section whose heading stands in it comes first, whatever else the message says.
+if (typeof Search !== "undefined") {
+  const plain = (text) => text.toLowerCase().replace(/\s+/g, " ");
+  const search = Search._performSearch;
+  Search._performSearch = (query, terms, ...rest) => {
+    const { alltitles, docnames, filenames, titles } = Search._index;
+    const sections = Object.entries(alltitles)
+      .filter(([title]) => title.split(" ").length > 2 && plain(query).includes(plain(title)))
+      .flatMap(([title, places]) => places.filter(([, id]) => id !== null).map(([file, id]) => (
+        [docnames[file], `${titles[file]} > ${title}`, `#${id}`, null, 100, filenames[file]])));
+    // Sphinx asks for all words or for all long ones: with some of the short ones a page would be lost.
+    const long = [...terms].filter((term) => !/^[a-z0-9]{1,2}$/.test(term));
+    const others = search(query, long.length ? new Set(long) : terms, ...rest)
+      .filter((other) => !sections.some((section) => section[0] === other[0] && section[2] === other[2]));
+    return [...others, ...sections]; // the last is shown first
+  };
+}
+
 // A term of a chapter shows its definition: to the mouse, to the keyboard focus, to the first tap.
 addEventListener("DOMContentLoaded", () => {
   const terms = document.querySelectorAll("article a.term");

@@ -127,5 +127,4 @@ if __name__ == "__main__":
     print("Building the book in every language ...", flush=True)
     page = build(output)
     print(f"Built in {time.monotonic() - began:.0f} s: {page}")
-    print("Open that file in a browser, or serve the folder and open http://localhost:8000 :")
-    print(f'  python -m http.server --bind 127.0.0.1 --directory "{page.parent}"')
+    print("Open that file in a browser, or serve it on this machine: make serve")

@@ -1,6 +1,7 @@
 """The commands of the book, on every system, with nothing but Python:
 
     python tools/run.py book      build the site, both languages
+    python tools/run.py serve     serve the built site on this machine, compressed as on the web
     python tools/run.py pdf       build the site, and one PDF of each language in it
     python tools/run.py test      run every test
     python tools/run.py lab       open the notebooks in JupyterLab
@@ -31,6 +32,7 @@ with sync_playwright() as p:
 """
 COMMANDS = {  # name: requirements, gigabytes they take, what runs
     "book": ("book/requirements.txt", 0.6, ["book/build.py"]),
+    "serve": ("book/requirements.txt", 0.6, ["tools/serve.py"]),
     "pdf": ("requirements.txt", 3.0, ["book/pdf.py"]),
     "test": ("requirements.txt", 3.0, ["-m", "pytest"]),
     "lab": ("notebooks/requirements.txt", 2.5, ["-m", "jupyter", "lab", "notebooks"]),

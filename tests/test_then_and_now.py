@@ -3,6 +3,9 @@
 Each check takes the chapter's definitions, so that a broken copy can be given to it.
 """
 
+import functools
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -69,7 +72,8 @@ def check_finds_old_lines(book):
 
 def check_numbers_lines(book):
     source = "# Variable(x)\n\nclass Old(Function):\n    def forward(self, x):\n        return x\n"
-    assert [row[0] for row in book["find_old"](source)] == [4]
+    found = [row[0] for row in book["find_old"](source)]
+    assert found == [4], f"the old line is the fourth, not {found}"
 
 
 def check_leaves_new_lines(book):
@@ -100,9 +104,9 @@ def check_swish(book, shape, beta, dtype):
     y.backward(g)
     z.backward(g)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-    for a, b in ((y, z), (ours.grad, theirs.grad)):
-        assert a.dtype == dtype and a.shape == b.shape
-        assert torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+    for name, a, b in (("value", y, z), ("gradient", ours.grad, theirs.grad)):
+        assert a.dtype == dtype and a.shape == b.shape, f"the {name} has another dtype or shape"
+        assert torch.allclose(a, b, rtol=tolerance, atol=tolerance), f"the {name} is wrong"
 
 
 def check_swish_jacobian(book):
@@ -112,8 +116,14 @@ def check_swish_jacobian(book):
 
 
 def check_swish_refuses(book):
-    with pytest.raises(TypeError, match="float32 or float64"):
-        book["swish"](torch.arange(3))
+    for data, wanted in (
+        (torch.arange(3), "expected float32 or float64, got torch.int64"),
+        (torch.ones(3, dtype=torch.cfloat), "expected float32 or float64, got torch.complex64"),
+        (np.ones(3), "expected a torch.Tensor, got ndarray"),
+        ([1.0], "expected a torch.Tensor, got list"),
+    ):
+        with pytest.raises(TypeError, match=wanted):
+            book["swish"](data)
     with pytest.raises(TypeError, match="beta must be a number"):
         book["swish"](torch.ones(2), torch.ones(()))
     x = draw(4, 3).requires_grad_()
@@ -169,33 +179,39 @@ def test_swish_jacobian_and_refusals():
 # every complaint is heard: the chapter's own code, broken in one place
 
 
-BROKEN = [
-    (check_finds_old_lines, r"\bVariable\(", r"\bVariable\(\)"),
-    (check_finds_old_lines, "in_function = bool(", "in_function = not bool("),
-    (check_finds_old_lines, "flip\\w*\\(|::-1", "flip\\w*\\("),
-    (check_numbers_lines, "start=1", "start=0"),
-    (check_leaves_new_lines, r"(?!.*\.copy\(\))", ""),
-    (check_leaves_new_lines, 'line.split("#")[0]', "line"),
-    (check_leaves_new_lines, "(in_function or not only_function)", "True"),
-    (check_leaves_new_lines, "in_function = False  # a new", "in_function = in_function  # a new"),
-    (lambda b: check_power(b, 3), "(ctx.exponent - 1), None", "ctx.exponent, None"),
-    (lambda b: check_power(b, 3), "grad_output * ctx.exponent", "grad_output"),
-    (check_swish_jacobian, "s + ctx.beta * x * s", "s + x * s"),
-    (lambda b: check_swish(b, (2, 3), 2.0, torch.float64), "x * expit(beta * x)", "x * expit(x)"),
-    (
-        lambda b: check_swish(b, (2, 3), 2.0, torch.float64),
-        "np.asarray(x * expit",
-        "np.float32(x * expit",
-    ),
-    (lambda b: check_swish(b, (), 2.0, torch.float64), "np.asarray(x", "(x"),
-    (check_swish_refuses, "    @once_differentiable\n", ""),
-    (check_swish_refuses, "(torch.float32, torch.float64)", "(torch.float64, torch.int64)"),
-    (check_swish_refuses, "isinstance(beta, torch.Tensor)", "False"),
-]
+SWISH = functools.partial(check_swish, shape=(2, 3), beta=2.0, dtype=torch.float64)
+SCALAR = functools.partial(check_swish, shape=(), beta=2.0, dtype=torch.float64)
+CUBE = functools.partial(check_power, exponent=3)
+BROKEN = [  # check, what is replaced, by what, the complaint
+    (check_finds_old_lines, r"\bVariable\(", r"\bVariable\(\)", "x = Variable(torch.ones(2))"),
+    (check_finds_old_lines, "in_function = bool(", "in_function = not bool(",
+     "def forward(self, input):"),
+    (check_finds_old_lines, "flip\\w*\\(|::-1", "flip\\w*\\(", "t = torch.from_numpy(a[::-1])"),
+    (check_numbers_lines, "start=1", "start=0", "the old line is the fourth, not [3]"),
+    (check_leaves_new_lines, r"(?!.*\.copy\(\))", "", "t = torch.from_numpy(np.flip(a).copy())"),
+    (check_leaves_new_lines, 'line.split("#")[0]', "line", "was Variable(x, volatile=True)"),
+    (check_leaves_new_lines, "(in_function or not only_function)", "True",
+     "def forward(self, input):"),
+    (check_leaves_new_lines, "in_function = False  # a new", "in_function = in_function  # a new",
+     "def forward(self, input):"),
+    (CUBE, "(ctx.exponent - 1), None", "ctx.exponent, None", "Jacobian mismatch"),
+    (CUBE, "grad_output * ctx.exponent", "grad_output", "Jacobian mismatch"),
+    (check_swish_jacobian, "s + ctx.beta * x * s", "s + x * s", "Jacobian mismatch"),
+    (SWISH, "x * expit(beta * x)", "x * expit(x)", "the value is wrong"),
+    (SWISH, "s + ctx.beta * x * s", "s + x * s", "the gradient is wrong"),
+    (SWISH, "np.asarray(x * expit", "np.float32(x * expit", "the value has another dtype"),
+    (SCALAR, "np.asarray(x", "(x", "expected np.ndarray"),
+    (check_swish_refuses, "    @once_differentiable\n", "", "Can't call numpy() on Tensor"),
+    (check_swish_refuses, "(torch.float32, torch.float64)", "(torch.float64, torch.int64)",
+     "DID NOT RAISE"),
+    (check_swish_refuses, "not isinstance(input, torch.Tensor)", "False",
+     "got float64; pass input.float()"),
+    (check_swish_refuses, "isinstance(beta, torch.Tensor)", "False", "DID NOT RAISE"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("check", "old", "new"), BROKEN)
-def test_a_broken_copy_is_found(check, old, new):
+@pytest.mark.parametrize(("check", "old", "new", "complaint"), BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_copy_is_found(check, old, new, complaint):
     book = broken_layers(NAME, (old, new))
-    with pytest.raises((AssertionError, TypeError, RuntimeError, pytest.fail.Exception)):
+    with pytest.raises((Exception, pytest.fail.Exception), match=re.escape(complaint)):
         check(book)

@@ -113,7 +113,6 @@ def join(site, code):
         contents.append(f'<li><a href="#{name}">{found.h1.decode_contents()}</a></li>')
         language = page.html["lang"]
         head |= {str(e): e for e in page.head.select("link[rel=stylesheet]")}
-        head |= {str(e): e for e in page.head.find_all("script") if "athjax" in str(e).lower()}
     path = site / code / "book.html"
     path.write_text(
         FRAME.format(
@@ -159,7 +158,7 @@ def make(site, code, browser):
     joined = join(site, code)
     try:
         page.goto(joined.as_uri())
-        page.evaluate("window.MathJax?.startup?.promise?.then(() => document.fonts.ready)")
+        page.evaluate("document.fonts.ready.then(() => true)")
         pdf = joined.with_suffix(".pdf")
         options = {"prefer_css_page_size": True, "print_background": True}
         page.pdf(path=pdf, outline=True, tagged=True, **options)

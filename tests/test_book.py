@@ -32,7 +32,6 @@ TOLD = {
     "search",
     "index",
 }  # <link rel> that loads nothing
-BY_SCRIPTS = ("_static/mathjax/",)  # MathJax finds its fonts and parts itself
 
 
 # What is in a site
@@ -145,8 +144,7 @@ def check_unused(site):
     said = []
     for path in site.rglob("*"):
         name = path.relative_to(site).as_posix()
-        by_script = name.partition("/")[2].startswith(BY_SCRIPTS)
-        if path.is_file() and path.suffix != ".html" and path not in used and not by_script:
+        if path.is_file() and path.suffix != ".html" and path not in used:
             said.append(f"{name} is used by no page")
     return said
 
@@ -246,12 +244,16 @@ def check_folds(site):
 
 
 def check_mathematics(site):
-    """A page with mathematics loads MathJax, and only such a page."""
+    """A page with mathematics has the style sheet for it, and only such a page."""
     said = []
     for name, path in pages(site, *LANGUAGES).items():
-        loads = bool(soup(path).select('script[src*="mathjax"]'))
-        if loads != bool(soup(path).select(".math")):
-            said.append(f"{name}: {'loads' if loads else 'does not load'} MathJax")
+        styled = bool(soup(path).select('link[href$="mathematics.css"]'))
+        if styled != bool(soup(path).select(".math")):
+            said.append(f"{name}: {'has' if styled else 'lacks'} the style of mathematics")
+        if soup(path).find("script", src=re.compile("mathjax", re.IGNORECASE)):
+            said.append(f"{name}: loads MathJax")
+        if soup(path).select("mjx-merror"):
+            said.append(f"{name}: a formula fails")
     return said
 
 
@@ -342,7 +344,8 @@ def change(site, tmp_path):
         (check_folds, r'<details class="[^"]*solution', '<div class="', "*/0*.html", "not folded"),
         (check_folds, r'<details class="[^"]*code', '<details class="', "*/0*.html", "the code of"),
         (check_folds, r"<details ", "<details open ", "*/0*.html", "is open"),
-        (check_mathematics, r"_static/mathjax/tex", "tex", "en/0*.html", "does not load MathJax"),
+        (check_mathematics, r"_static/mathematics\.css", "a.css", "en/0*.html", "lacks the style"),
+        (check_mathematics, "<main", "<mjx-merror></mjx-merror><main", "*/*.html", "fails"),
         (
             check_mathematics,
             "<main",

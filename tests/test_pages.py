@@ -14,7 +14,6 @@ from test_book import TAG, pages, soup
 NARROW, WIDE = ({"width": 360, "height": 740}, {"width": 1280, "height": 900})
 OTHER = {"en": "zh", "zh": "en"}
 WORDS = {"en": ["gradient", "NumPy"], "zh": ["梯度", "反向传播", "NumPy"]}
-TYPESET = "window.MathJax?.startup?.promise?.then(() => true)"
 MATHEMATICS = r"""() => {
   const said = [...document.querySelectorAll("mjx-merror, [data-mjx-error]")]
     .map((error) => `mathematics fails: ${error.dataset.mjxError || error.textContent}`);
@@ -72,7 +71,6 @@ def listen(page, site):
 
 def go(page, path, anchor=""):
     page.goto(path.as_uri() + anchor)
-    page.evaluate(TYPESET)
 
 
 def accessibility(page):

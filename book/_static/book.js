@@ -18,7 +18,6 @@ addEventListener("DOMContentLoaded", () => {
   };
   addEventListener("load", reach);
   addEventListener("resize", reach);
-  window.MathJax?.startup?.promise?.then(reach);
 });
 
 // On paper nothing is folded.

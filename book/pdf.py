@@ -78,6 +78,8 @@ def article(folder, name, names, address):
         element.decompose()  # code that was folded would be a third of the paper
     for fold in found.select("details"):
         fold["open"] = ""
+    for image in found.select("img"):
+        image["loading"] = "eager"  # nobody scrolls on paper
     for section in found.select("section"):
         section.name = "div"  # in the outline, a section's heading would be of a lower level
     for element in found.find_all(True):

@@ -1,4 +1,4 @@
-"""Delete from the built book what no page needs."""
+"""Delete from the built book what no page needs, or not yet."""
 
 import re
 from pathlib import Path
@@ -21,6 +21,8 @@ UNUSED = [
     "_static/plus.png",
     "_static/styles/bootstrap.css",
 ]
+# the index of the search is the largest file; book.js loads it when somebody begins to search
+INDEX = re.compile(r'<script src="[^"]*searchindex\.js"></script>\n?')
 TTF = re.compile(r',\s*url\([^)]*\.ttf\)\s*format\("truetype"\)')
 
 
@@ -37,6 +39,8 @@ def build_finished(app, exception):
             logo.unlink()
     for sheet in out.glob("_static/styles/*.css"):
         sheet.write_text(TTF.sub("", sheet.read_text(encoding="utf8")), encoding="utf8")
+    for page in set(out.rglob("*.html")) - {out / "search.html"}:
+        page.write_text(INDEX.sub("", page.read_text(encoding="utf8")), encoding="utf8")
     for folder in sorted(out.rglob("*"), reverse=True):  # the deepest first
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

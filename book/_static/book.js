@@ -25,6 +25,15 @@ addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
 });
 
+// The search index is the largest file of the book: it comes when somebody begins to search.
+addEventListener("DOMContentLoaded", () => {
+  document.querySelector("#pst-search-dialog input")?.addEventListener("focus", () => {
+    if (typeof Search === "undefined" || Search.hasIndex()) return;
+    const root = document.documentElement.dataset.content_root || "";
+    document.head.append(Object.assign(document.createElement("script"), { src: `${root}searchindex.js` }));
+  }, { once: true });
+});
+
 // Search: of a pasted message, the section whose heading stands in it comes first, whatever else the message says.
 if (typeof Search !== "undefined") {
   const plain = (text) => text.toLowerCase().replace(/\s+/g, " ");

@@ -151,6 +151,7 @@ REFUSED_BACK = {
     "record": (np.zeros(1, [("a", "f4")]), FLOAT, TypeError, "PyTorch has no"),
     "fraction": (np.array([1.5]), INT, TypeError, "float64 into int32.*astype.np.int32"),
     "large integer": (np.array([2**40]), INT, TypeError, "int64 into int32, pass"),
+    "wider integer": (np.array([2], "int32"), INT.long(), TypeError, "int32 into int64, pass"),
     "integer as bool": (np.array([2]), INT.bool(), TypeError, "int64 into bool"),
     "imaginary part": (np.array([1j]), FLOAT, TypeError, "complex128 into float32.*array.real"),
     "imaginary as int": (np.array([1j]), INT, TypeError, "complex128 into int32.*array.real"),

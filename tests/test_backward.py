@@ -94,6 +94,19 @@ def check_small(book):
     refused(AssertionError, "linear", test, lambda x: 1e-12 * x, lambda u: 0 * u, x)
 
 
+def check_tensors(book):
+    """The functions may return tensors."""
+    test = book["dot_product_test"]
+
+    def forward(v):
+        return torch.from_numpy(v).cumsum(0)
+
+    def adjoint(u):
+        return torch.from_numpy(u).flip(0).cumsum(0).flip(0)
+
+    assert test(forward, adjoint, draw(0, 4)) == "linear"
+
+
 def check_refusals(book):
     test = book["dot_product_test"]
     refused(TypeError, "got int64", test, np.cumsum, np.cumsum, np.arange(3))
@@ -125,6 +138,9 @@ def check_engine(book, seed=0, n=3, width=4):
         assert node.grad.shape == node.value.shape
         assert np.allclose(node.grad, tensor.grad.numpy(), rtol=1e-10, atol=1e-10)
     refused(ValueError, f"got shape ({n}, 2)", ours[0].backward)
+    row = book["Node"](np.ones(2))
+    refused(ValueError, "@ takes matrices", lambda: ours[0] @ row)
+    refused(ValueError, "@ takes matrices", lambda: row @ ours[1])
 
 
 # the Functions
@@ -214,8 +230,8 @@ def test_functions_equal_torch(seed, shape, dtype):
 CHECKS = {
     check.__name__: check
     for check in (
-        check_linear, check_curved, check_complex, check_small, check_refusals, check_engine,
-        check_cumsum, check_exp, check_exp_refuses, check_saved, check_once,
+        check_linear, check_curved, check_complex, check_small, check_tensors, check_refusals,
+        check_engine, check_cumsum, check_exp, check_exp_refuses, check_saved, check_once,
     )
 }  # fmt: skip
 
@@ -267,14 +283,15 @@ BROKEN = {
                          check_linear),
     "never linear": ("if bend <= ", "if bend < -", check_linear),
     "never curved": ("if bend <= ", "if bend >= 0 * ", check_curved),
-    "an odd map taken for linear": ("forward(v + w) - zero - at_v - at_w", "0 * at_v",
+    "an odd map taken for linear": ("value(v + w) - zero - at_v - at_w", "0 * at_v",
                                     check_curved),
-    "one-sided difference": ("forward(input - h * v)", "forward(input)", check_curved),
-    "linearized at zero": ("forward(input + h * v) - forward(input - h * v)",
-                           "forward(h * v) - forward(-h * v)", check_curved),
+    "one-sided difference": ("value(input - h * v)", "value(input)", check_curved),
+    "linearized at zero": ("value(input + h * v) - value(input - h * v)",
+                           "value(h * v) - value(-h * v)", check_curved),
     "no conjugate": ("np.sum(np.conj(a) * b).real", "np.sum(a * b).real", check_complex),
     "real draws only": ("1j * parts[1]", "0j * parts[1]", check_complex),
     "an absolute tolerance": ("<= tolerance * scale", "<= 1e-8", check_small),
+    "tensors": ("return np.asarray(forward(x))", "return forward(x)", check_tensors),
     "integers": ("if not np.issubdtype(input.dtype, np.inexact):", "if False:", check_refusals),
     "any shape": ("if back.shape != input.shape:", "if False:", check_refusals),
     "sum not undone": ("return g.sum(axis=repeated, keepdims=True)", "return g", check_engine),
@@ -284,6 +301,9 @@ BROKEN = {
     "parents too early": ("in reversed(order)", "in order", check_engine),
     "matmul the other way": ("g @ b.T", "g @ b.T * 2", check_engine),
     "product rule": ("unbroadcast(g * a, b.shape)", "unbroadcast(g * b, b.shape)", check_engine),
+    "any shape times any": ("if a.ndim != 2 or b.ndim != 2:", "if False:", check_engine),
+    "a row times a matrix": ("if a.ndim != 2 or b.ndim", "if b.ndim", check_engine),
+    "a matrix times a row": ("if a.ndim != 2 or b.ndim != 2", "if a.ndim != 2", check_engine),
     "tanh": ("1 - result**2", "1 - result", check_engine),
     "exp": ("lambda g: g * result)], \"exp\"", "lambda g: g)], \"exp\"", check_engine),
     "backward from anywhere": ("if self.value.ndim:", "if False:", check_engine),

@@ -36,7 +36,10 @@ def visit_choice(self, node):
 
 
 def visit_radio(self, node):
-    button = self.emptytag(node, "input", type="radio", name=node["name"])
+    attributes = {"type": "radio", "name": node["name"]}
+    if node.next_node(nodes.math):  # a formula alone would be no name to a screen reader
+        attributes["aria-label"] = node.astext()
+    button = self.emptytag(node, "input", **attributes)
     self.body.append(f'<div class="option">{button}<label for="{node["ids"][0]}">')
 
 

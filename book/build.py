@@ -1,18 +1,20 @@
 """Build the book in every language: python book/build.py [--output FOLDER]
 
 Each language of `_config.yml` becomes FOLDER/site/<language>/, by Jupyter Book, with every warning
-an error; beside them stands a start page, FOLDER/site/index.html, that offers them. FOLDER is
-_build unless another is named. Nothing is left of an earlier build, and a build that fails leaves
-no site.
+an error; beside them stands a start page, FOLDER/site/index.html, that offers them, and a zip of
+it all to read without a network. FOLDER is _build unless another is named. Nothing is left of an
+earlier build, and a build that fails leaves no site.
 """
 
 import argparse
 import copy
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 
@@ -29,6 +31,8 @@ if not jupyter_book.__version__.startswith("1."):
     stop(f"this is jupyter-book {jupyter_book.__version__}, book/requirements.txt names another")
 
 ROOT = Path(__file__).resolve().parents[1]
+ZIP = "extending-pytorch.zip"
+OFFER = re.compile(r"<!-- offer (\S+) (?:-->)?(.*?)(?:<!-- )?/offer -->", re.DOTALL)
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 
 
@@ -93,8 +97,39 @@ def start(code, config, toc, folder):
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=utf8)
 
 
+def offer(text, files):
+    """Show a page's links to these files of the site, and hide its other offers in comments."""
+
+    def show(found):
+        name, link = found.groups()
+        if name in files:
+            return f"<!-- offer {name} -->{link}<!-- /offer -->"
+        return f"<!-- offer {name} {link}/offer -->"
+
+    return OFFER.sub(show, text)
+
+
+def finish(site):
+    """Offer the files that are to be had, and pack the site into its zip.
+
+    Call it again when a file that a page can offer has been added to the site, such as a PDF.
+    """
+    pages = [site / "index.html", *site.glob("*/index.html")]
+    files = {path.name for path in site.iterdir()}
+    with zipfile.ZipFile(site / ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(site.rglob("*")):
+            name = f"{Path(ZIP).stem}/{path.relative_to(site).as_posix()}"
+            if path in pages:  # a copy does not offer itself
+                archive.writestr(name, offer(path.read_text(encoding="utf8"), files - {ZIP}))
+            elif path.is_file() and path.name != ZIP:
+                archive.write(path, name)
+    for path in pages:
+        text = offer(path.read_text(encoding="utf8"), files | {ZIP})
+        path.write_text(text, encoding="utf8")
+
+
 def build(output):
-    """Build every language and the start page; return the start page's path."""
+    """Build every language, the start page and the zip; return the start page's path."""
     site, work = output / "site", output / "work"
     for folder in site, work:
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +149,9 @@ def build(output):
     for code in languages:
         shutil.move(work / code / "_build" / "html", site / code)
     shutil.rmtree(work)
-    return shutil.copy(ROOT / "book" / "start.html", site / "index.html")
+    page = shutil.copy(ROOT / "book" / "start.html", site / "index.html")
+    finish(site)
+    return page
 
 
 if __name__ == "__main__":

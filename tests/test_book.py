@@ -389,7 +389,7 @@ def copy_book(folder):
     """A copy of what the book is made from, to be changed."""
     for name in ("book", "notebooks"):
         shutil.copytree(ROOT / name, folder / name)
-    for name in ("_config.yml", "_toc.yml"):
+    for name in ("_config.yml", "_toc.yml", "CITATION.cff"):
         shutil.copy(ROOT / name, folder)
     return folder
 

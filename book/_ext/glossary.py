@@ -89,6 +89,7 @@ class FillGlossary(SphinxTransform):
     def apply(self):
         if self.env.docname.split("/")[-1] != "glossary":
             return
+        self.env.note_dependency(str(TERMS))
         for link in list(self.document.findall(addnodes.download_reference)):
             if link["reftarget"].endswith(TERMS.name):
                 link.parent.replace_self(self.entries())

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import test_book
-from notebooks import LANGUAGES, NOTEBOOKS, ROOT, write
+from notebooks import LANGUAGES, NOTEBOOKS, ROOT, read, write
 from test_book import copy_book, pages, soup
 
 with pytest.MonkeyPatch.context() as patch:
@@ -84,20 +84,28 @@ def commit(folder, date, *files):
     git(folder, "commit", "-qm", "A change", date=date)
 
 
-@pytest.fixture
-def book(tmp_path):
-    """A book of two pages and a glossary, without git."""
-    root = copy_book(tmp_path / "book")
+INDEX = {"en": "# The book\n\nWhat it is.\n", "zh": "# 这本书\n\n它是什么。\n"}
+TITLE = {"en": "# One\n\nThe first.\n", "zh": "# 其一\n\n第一章。\n"}
+
+
+def tiny_book(folder):
+    """A copy of the book with a first page, one chapter and the glossary."""
+    root = copy_book(folder)
     toc = "format: jb-book\nroot: notebooks/en/index\nchapters:\n"
     toc += "".join(f"  - file: notebooks/en/{name}\n" for name in ("01-one", "glossary"))
     (root / "_toc.yml").write_text(toc)
     for language in LANGUAGES:
-        folder = root / "notebooks" / language
-        (folder / "index.md").write_text("# Book\n")
-        title = {"id": "title", "cell_type": "markdown", "metadata": {}, "source": "# One\n"}
+        pages = root / "notebooks" / language
+        (pages / "index.md").write_text(INDEX[language], encoding="utf8")
+        cell = {"id": "title", "cell_type": "markdown", "metadata": {}, "source": TITLE[language]}
         about = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
-        write({**about, "cells": [title]}, folder / "01-one.ipynb")
+        write({**about, "cells": [cell]}, pages / "01-one.ipynb")
     return root
+
+
+@pytest.fixture
+def book(tmp_path):
+    return tiny_book(tmp_path / "book")
 
 
 def build(root):
@@ -110,7 +118,7 @@ def test_dates_are_those_of_the_commits(book):
     git(book, "init", "-q")
     commit(book, "2026-02-01")
     notebook, terms = book / "notebooks" / "zh" / "01-one.ipynb", book / "book" / "terms.yml"
-    notebook.write_text(notebook.read_text().replace("One", "Two"))
+    write({**read(notebook), "metadata": {"changed": True}}, notebook)
     commit(book, "2026-02-02")
     pins = book / "notebooks" / "requirements.txt"
     pins.write_text(pins.read_text(encoding="utf8") + "\n# changed\n", encoding="utf8")

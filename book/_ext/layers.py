@@ -75,7 +75,7 @@ def page_context(app, pagename, templatename, context, doctree):
 def offer_in_header(context):
     """Add the file to the theme's list of downloads, after the notebook."""
     for button in context["header_buttons"]:
-        if button["label"] == "download-buttons":
+        if button.get("label") == "download-buttons":
             text = {"text": ".py", "tooltip": _("Download the layers as one Python file")}
             look = {"type": "link", "icon": "fas fa-code", "label": "download-layers-button"}
             url = context["pathto"](context["layers"], 1)

@@ -11,6 +11,17 @@ addEventListener("DOMContentLoaded", () => {
     for (const event of ["pointerdown", "focus", "click"])
       link.addEventListener(event, () => { link.hash = section(); });
 
+  // A new issue names the section, too.
+  const issue = document.querySelector(".btn-source-issues-button");
+  const page = issue && new URL(issue.href).searchParams.get("where");
+  if (page)
+    for (const event of ["pointerdown", "focus", "click"])
+      issue.addEventListener(event, () => {
+        const url = new URL(issue.href);
+        url.searchParams.set("where", section() ? `${page}#${section()}` : page);
+        issue.href = url;
+      });
+
   // What scrolls inside itself can be reached and scrolled with the keyboard.
   const reach = () => {
     for (const box of document.querySelectorAll("article :is(p, mjx-container, .math, .cell_output)"))

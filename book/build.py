@@ -32,6 +32,7 @@ if not jupyter_book.__version__.startswith("1."):
 
 ROOT = Path(__file__).resolve().parents[1]
 ZIP = "extending-pytorch.zip"
+FOR_ALL = ("robots.txt", "sitemap.xml")  # written once the book has an address
 OFFER = re.compile(r"<!-- offer (\S+) (?:-->)?(.*?)(?:<!-- )?/offer -->", re.DOTALL)
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 
@@ -148,6 +149,8 @@ def build(output):
     site.mkdir(parents=True)
     for code in languages:
         shutil.move(work / code / "_build" / "html", site / code)
+        for path in [site / code / name for name in FOR_ALL if (site / code / name).exists()]:
+            path.replace(site / path.name)  # each language writes the same
     shutil.rmtree(work)
     page = shutil.copy(ROOT / "book" / "start.html", site / "index.html")
     finish(site)

@@ -1,9 +1,10 @@
 """Build the book in every language: python book/build.py [--output FOLDER]
 
 Each language of `_config.yml` becomes FOLDER/site/<language>/, by Jupyter Book, with every warning
-an error; beside them stands a start page, FOLDER/site/index.html, that offers them, and a zip of
-it all to read without a network. FOLDER is _build unless another is named. Nothing is left of an
-earlier build, and a build that fails leaves no site.
+an error; beside them stand a start page, FOLDER/site/index.html, that offers them, the page that a
+server shows for what it does not find, and a zip of it all to read without a network. FOLDER is
+_build unless another is named. Nothing is left of an earlier build, and a build that fails leaves
+no site.
 """
 
 import argparse
@@ -153,6 +154,11 @@ def build(output):
             path.replace(site / path.name)  # each language writes the same
     shutil.rmtree(work)
     page = shutil.copy(ROOT / "book" / "start.html", site / "index.html")
+    not_found = (ROOT / "book" / "404.html").read_text(encoding="utf8")
+    if address := config["html"]["baseurl"]:  # a server shows it at any address
+        base = f'<head>\n<base href="{address.rstrip("/")}/">'
+        not_found = not_found.replace("<head>", base, 1)
+    (site / "404.html").write_text(not_found, encoding="utf8")
     finish(site)
     return page
 

@@ -30,6 +30,8 @@ def page_context(app, pagename, templatename, context, doctree):
         for button in group.get("buttons", []):
             if button.get("label") == "source-issues-button":
                 button["url"] = issue(app, pagename, button["url"])
+            if "url" in button:
+                button["url"] = escape(button["url"])  # the theme writes it as it is
 
 
 def base(app):

@@ -144,7 +144,8 @@ def check_links(site, addresses):
                     said.append(f"{page}: the code of {cell['id']} has changed")
                 links = Counter((a.get_text(), a["href"]) for a in code.select("a"))
                 expected = Counter()
-                for name in dotted(cell["source"]):
+                source = re.sub(r"^from \S+ ", "", cell["source"], flags=re.MULTILINE)  # a module
+                for name in dotted(source):
                     head, _, rest = name.partition(".")
                     if address := addresses.get(f"{LIBRARIES.get(head)}.{rest}"):
                         expected[name, address] += 1

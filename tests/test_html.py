@@ -18,7 +18,8 @@ from test_book import pages, soup
 addressed = test_address.addressed
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 TEXT = HEADINGS | {  # elements that hold text and its markup, no blocks
-    "abbr", "b", "button", "cite", "code", "em", "i", "kbd", "label", "p", "pre", "q", "s", "small",
+    "abbr", "b", "button", "cite", "code", "em", "i", "kbd", "label", "legend", "p", "pre", "q", "s",
+    "small",
     "span", "strong", "sub", "sup", "time", "u", "var",
 }  # fmt: skip
 BLOCKS = HEADINGS | {
@@ -147,7 +148,7 @@ def test_every_element_is_known(site):
     """The table above says of each element that the pages use what may stand in it."""
     free = {  # may hold anything that may stand around it, or nothing at all
         "a", "article", "aside", "blockquote", "body", "br", "col", "dd", "details", "dialog",
-        "div", "dt", "figure", "figcaption", "footer", "form", "head", "header", "hr", "html",
+        "div", "dt", "fieldset", "figure", "figcaption", "footer", "form", "head", "header", "hr", "html",
         "img", "input", "li", "link", "main", "meta", "mjx-container", "nav",
         "noscript", "script", "section", "style", "summary", "svg", "td", "template", "th", "title",
     }  # fmt: skip

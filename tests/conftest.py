@@ -7,11 +7,19 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import sync_playwright
 
 import run
 
 BUILD = Path(__file__).resolve().parents[1] / "book" / "build.py"
+
+# how many cases hypothesis makes for a test that does not say so itself
+EXAMPLES = int(os.environ.get("BOOK_EXAMPLES", "80"))
+settings.register_profile(
+    "book", derandomize=True, deadline=None, database=None, max_examples=EXAMPLES
+)
+settings.load_profile("book")
 
 
 @pytest.fixture(scope="session")

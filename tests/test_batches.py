@@ -1,6 +1,6 @@
 """Promise: chapter 07's conv2d is F.conv2d in value and gradients, and names every bad input.
 
-`make test` draws a sample of the configurations. Two thousand of them, in one command:
+`make test` draws a sample of the configurations (conftest.py). Two thousand, in one command:
 
     BOOK_EXAMPLES=2000 python tools/run.py test -n 0 tests/test_batches.py -k equals_torch
 
@@ -11,7 +11,6 @@ import copy
 import importlib
 import io
 import math
-import os
 import pickle
 import re
 import subprocess
@@ -31,8 +30,6 @@ from notebooks import NOTEBOOKS, broken_layers, layers, read, tags
 
 NAME = "07-batches-and-options"
 BOOK = layers(NAME)
-EXAMPLES = int(os.environ.get("BOOK_EXAMPLES", "80"))
-SETTINGS = settings(derandomize=True, deadline=None, max_examples=EXAMPLES, database=None)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-13}
 NUMERICS = ("correlate", "weight_gradient", "input_gradient")
 FORMS = ("plain", "transposed", "strided", "expanded", "negated", "channels last")
@@ -501,7 +498,6 @@ def test_pickles_where_the_class_can_be_imported(tmp_path, monkeypatch):
 # the chapter's layer keeps it
 
 
-@SETTINGS
 @given(configurations())
 def test_equals_torch(case):
     check_against_torch(BOOK, case)
@@ -793,7 +789,7 @@ def test_the_sample_finds_broken_copies():
     ):
         book = broken_layers(NAME, *BROKEN[name][0])
 
-        @settings(SETTINGS, max_examples=80)
+        @settings(max_examples=80)
         @given(configurations())
         def run(case, book=book):
             check_against_torch(book, case)

@@ -18,9 +18,8 @@ from test_book import pages, soup
 addressed = test_address.addressed
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 TEXT = HEADINGS | {  # elements that hold text and its markup, no blocks
-    "abbr", "b", "button", "cite", "code", "em", "i", "kbd", "label", "legend", "p", "pre", "q", "s",
-    "small",
-    "span", "strong", "sub", "sup", "time", "u", "var",
+    "abbr", "b", "button", "cite", "code", "em", "i", "kbd", "label", "legend", "p", "pre", "q",
+    "s", "small", "span", "strong", "sub", "sup", "time", "u", "var",
 }  # fmt: skip
 BLOCKS = HEADINGS | {
     "address", "article", "aside", "blockquote", "details", "dialog", "div", "dl", "fieldset",
@@ -148,9 +147,9 @@ def test_every_element_is_known(site):
     """The table above says of each element that the pages use what may stand in it."""
     free = {  # may hold anything that may stand around it, or nothing at all
         "a", "article", "aside", "blockquote", "body", "br", "col", "dd", "details", "dialog",
-        "div", "dt", "fieldset", "figure", "figcaption", "footer", "form", "head", "header", "hr", "html",
-        "img", "input", "li", "link", "main", "meta", "mjx-container", "nav",
-        "noscript", "script", "section", "style", "summary", "svg", "td", "template", "th", "title",
+        "div", "dt", "fieldset", "figure", "figcaption", "footer", "form", "head",
+        "header", "hr", "html", "img", "input", "li", "link", "main", "meta", "mjx-container",
+        "nav", "noscript", "script", "section", "style", "summary", "svg", "td", "template", "th", "title",
     }  # fmt: skip
     used = {
         element.name

@@ -149,7 +149,8 @@ def test_every_element_is_known(site):
         "a", "article", "aside", "blockquote", "body", "br", "col", "dd", "details", "dialog",
         "div", "dt", "fieldset", "figure", "figcaption", "footer", "form", "head",
         "header", "hr", "html", "img", "input", "li", "link", "main", "meta", "mjx-container",
-        "nav", "noscript", "script", "section", "style", "summary", "svg", "td", "template", "th", "title",
+        "nav", "noscript", "script", "section", "style", "summary", "svg", "td", "template", "th",
+        "title",
     }  # fmt: skip
     used = {
         element.name

@@ -117,7 +117,7 @@ def finish(site):
     Call it again when a file that a page can offer has been added to the site, such as a PDF.
     """
     pages = [site / "index.html", *site.glob("*/index.html")]
-    files = {path.name for path in site.iterdir()}
+    files = {path.relative_to(site).as_posix() for path in site.rglob("*.*")}
     with zipfile.ZipFile(site / ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(site.rglob("*")):
             name = f"{Path(ZIP).stem}/{path.relative_to(site).as_posix()}"

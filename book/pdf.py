@@ -183,3 +183,4 @@ if __name__ == "__main__":
         browser = playwright.chromium.launch(executable_path=run.find_browser(), args=run.BARE)
         for code in build.read("_config.yml")["sphinx"]["config"]["languages"]:
             print(f"Printed {make(folder / 'site', code, browser)}", flush=True)
+    build.finish(folder / "site")  # the first pages offer it, and the zip holds it

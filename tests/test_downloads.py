@@ -13,6 +13,7 @@ import pytest
 import test_book
 from notebooks import LANGUAGES, LAYER_TAGS, NOTEBOOKS, ROOT, comments, paths, read, tags
 from test_book import HAN, check_links, resolve, soup
+from test_dates import tiny_book
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(ROOT / "book"))
@@ -149,7 +150,7 @@ def offered(site):
     """What the start page and the first page of each language offer to take away."""
     names = ["index.html", *(f"{language}/index.html" for language in LANGUAGES)]
     links = [(name, a["href"]) for name in names for a in soup(site / name).select("a")]
-    return {(n, href.split("/")[-1]) for n, href in links if href.endswith((".zip", ".pdf"))}
+    return {(n, a.removeprefix("../")) for n, a in links if a.endswith((".zip", ".pdf"))}
 
 
 @pytest.mark.parametrize("check", [check_notebooks, check_layers], ids=lambda c: c.__name__)
@@ -178,16 +179,26 @@ def test_a_pdf_is_offered_once_it_is_there(site, tmp_path):
     before = offered(copy)
     for _ in range(2):  # and again changes nothing
         for language in LANGUAGES:
-            (copy / f"extending-pytorch.{language}.pdf").write_bytes(b"%PDF")
+            (copy / language / "book.pdf").write_bytes(b"%PDF")
         build.finish(copy)
-        pdf = {(n, f"extending-pytorch.{n[:2]}.pdf") for n in ("en/index.html", "zh/index.html")}
-        pdf |= {("index.html", f"extending-pytorch.{language}.pdf") for language in LANGUAGES}
+        pdf = {(f"{language}/index.html", "book.pdf") for language in LANGUAGES}
+        pdf |= {("index.html", f"{language}/book.pdf") for language in LANGUAGES}
         assert offered(copy) == before | pdf
         assert check_zip(copy, tmp_path / "unpacked") == []
     for language in LANGUAGES:
-        (copy / f"extending-pytorch.{language}.pdf").unlink()
+        (copy / language / "book.pdf").unlink()
     build.finish(copy)
     assert offered(copy) == before
+
+
+def test_make_pdf_ends_with_the_offer(tmp_path):
+    root = tiny_book(tmp_path / "book")
+    shutil.copytree(ROOT / "tools", root / "tools")
+    result = test_book.build(root, str(root / "book" / "pdf.py"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    site = root / "_build" / "site"
+    assert {("en/index.html", "book.pdf"), ("zh/index.html", "book.pdf")} <= offered(site)
+    assert check_zip(site, tmp_path / "unpacked") == []
 
 
 # Each check complains about a broken copy

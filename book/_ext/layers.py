@@ -46,7 +46,7 @@ def layers(notebook):
 
 def header(app, docname):
     """What stands above the code: where it is from, and under which license."""
-    number, title = NUMBER.match(docname)[1], app.env.titles[docname].astext()
+    number, title = NUMBER.match(docname.split("/")[-1])[1], app.env.titles[docname].astext()
     title = title.removeprefix(f"{number}. ")
     lines = [
         _("The layers of chapter %(number)s, “%(title)s”.") % {"number": number, "title": title},
@@ -66,7 +66,7 @@ def page_context(app, pagename, templatename, context, doctree):
         return
     if code := layers(json.loads(path.read_text(encoding="utf8"))):
         file = Path(app.outdir, "layers", file_name(pagename))
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{header(app, pagename)}\n\n{code}\n", encoding="utf8")
         context["layers"] = f"layers/{file.name}"
         offer_in_header(context)

@@ -284,7 +284,6 @@ def open_figure(browser, site):
         contexts.append(browser.new_context(viewport=viewport, **options))
         page = contexts[-1].new_page()
         said.append(listen(page, site))
-        page.route("**/mathjax/*", lambda route: route.fulfill(body=""))  # typesets for seconds
         page.goto((site / language / f"{FIGURES[name][0]}.html").as_uri())
         if options.get("java_script_enabled", True):
             page.wait_for_selector(f".touch.{name}")

@@ -78,14 +78,19 @@ def broken_layers(name, *changes, ids=""):
     """A copy of what a chapter defines, with pieces of its layers' source replaced.
 
     Each change is a pair of texts, the first of which stands once in the chapter's layer cells
-    whose id begins with ``ids``.
+    whose id begins with ``ids``. What the chapter repeats of others calls the copy too.
     """
-    cells = read(NOTEBOOKS / "en" / f"{name}.ipynb")["cells"]
-    found = [cell for cell in cells if "layer" in tags(cell) and cell["id"].startswith(ids)]
-    source = "\n\n\n".join(cell["source"] for cell in found)
+    parts = []  # of each cell: may it be changed, and its source
+    for cell in read(NOTEBOOKS / "en" / f"{name}.ipynb")["cells"]:
+        layer = "layer" in tags(cell) and cell["id"].startswith(ids)
+        if layer or "recap" in tags(cell):
+            parts.append([layer, cell["source"] + "\n"])
     for old, new in changes:
-        assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in the chapter"
-        source = source.replace(old, new)
+        found = [part for part in parts if part[0] and old in part[1]]
+        count = sum(part[1].count(old) for part in found)
+        assert count == 1, f"{old!r} stands {count} times in the chapter"
+        found[0][1] = found[0][1].replace(old, new)
     namespace = dict(layers(name))
+    source = "\n\n".join(source for _, source in parts)
     exec(compile(source, name, "exec"), namespace)
     return namespace

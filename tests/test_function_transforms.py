@@ -453,6 +453,9 @@ def check_tool(book):
     cubes = lambda x: x**3  # noqa: E731
     assert book["check_transforms"](cubes, a) == 3 + 4
     assert book["check_transforms"](lambda a, b: a * b, a, b) == 15 + 12
+    for coarse in (a.float(), a.to(torch.complex64), a.long()):
+        with pytest.raises(TypeError, match="expected float64 or complex128, got"):
+            book["check_transforms"](cubes, coarse)
     for wrong, rule in FAULTS.items():
         with patch.object(Rules, "wrong", wrong), pytest.raises(AssertionError) as found:
             book["check_transforms"](Rules.apply, a, b)
@@ -670,6 +673,8 @@ BROKEN = {
         [("if not off <= tolerance:", "if off > tolerance:")], [check_tool]),
     "tool that takes one input at a time": (
         [("    if len(inputs) > 1:\n", "    if False:\n")], [check_tool]),
+    "tool for any dtype": (
+        [("if x.dtype not in (torch.float64, torch.complex128):", "if False:")], [check_tool]),
     "tool with one input": (
         [("for i in range(len(inputs)):\n        check", "for i in range(1):\n        check")],
         [check_tool]),

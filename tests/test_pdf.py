@@ -81,10 +81,10 @@ def test_links_lead_into_the_document(site, tmp_path):
     joined = pdf.join(copy, "en")
     page = soup(joined)
     targets = {element["id"] for element in page.find_all(id=True)}
-    links = [a["href"] for a in page.select("main a[href], article a[href], .cover a")]
+    links = [a["href"] for a in page.select(".bd-article a[href], .cover a[href]")]
     assert {link[1:] for link in links if link.startswith("#")} <= targets
     assert all(re.match("#|https?:|mailto:", link) for link in links)
-    assert len(page.select("article")) == len(list((copy / "en").glob("*.html"))) - 2
+    assert len(page.select(".bd-article")) == len(list((copy / "en").glob("*.html"))) - 2
     assert len(targets) == len(page.find_all(id=True))
     chapter = read(paths("en/0*.ipynb")[0])["cells"]
     assert f"{paths('en/0*.ipynb')[0].stem}--{chapter[2]['id']}" in targets

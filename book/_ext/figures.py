@@ -1,6 +1,7 @@
 """Give pictures their cell's alternative text and their size; mark `*Figure: ...*` as a caption.
 
-A picture is loaded when the reader comes near it; since its size is known, nothing moves then.
+A picture is loaded when the reader comes near it; since its size is known, nothing moves then
+(its ratio stands beside it, for sides in whole pixels would be a pixel off).
 """
 
 import re
@@ -37,8 +38,8 @@ def size(path):
     root = re.search(r"<svg\b[^>]*>", path.read_text(encoding="utf8"))[0]
     sides = re.findall(r'\s(?:width|height)="([\d.]+)(px|pt|)"', root)
     if len(sides) == 2:
-        return [round(float(number) * UNITS[unit]) for number, unit in sides]
-    return [round(float(n)) for n in re.search(r'viewBox="([^"]*)"', root)[1].split()[2:]]
+        return [float(number) * UNITS[unit] for number, unit in sides]
+    return [float(n) for n in re.search(r'viewBox="([^"]*)"', root)[1].split()[2:]]
 
 
 def build_finished(app, exception):
@@ -49,7 +50,9 @@ def build_finished(app, exception):
         if "width=" in found["rest"]:
             return found[0]
         width, height = size(path.parent / found["address"])
-        return f'<img loading="lazy" width="{width}" height="{height}" {found["rest"]}>'
+        shape = f'style="aspect-ratio: auto {width:g} / {height:g}"'
+        sides = f'width="{width:.0f}" height="{height:.0f}"'
+        return f'<img loading="lazy" {sides} {shape} {found["rest"]}>'
 
     for path in Path(app.outdir).rglob("*.html"):
         text = path.read_text(encoding="utf8")

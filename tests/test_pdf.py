@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pypdfium2
 import pytest
 from pypdf import PdfReader
 
@@ -39,7 +40,8 @@ def check_pdf(path, site, language):
         if page.stem != "search":
             heading = plain(soup(page).h1.get_text().removesuffix("#"))
             said += [] if heading in titles else [f"the outline lacks {heading}"]
-    text = plain("".join(page.extract_text() for page in reader.pages))
+    with pypdfium2.PdfDocument(path) as document:
+        text = plain("".join(page.get_textpage().get_text_range() for page in document))
     said += [] if plain(SENTENCE[language]) in text else ["its text cannot be found"]
     if radicals := set(re.findall("[\u2e80-\u2fdf]", text)):
         said.append(f"radicals stand for characters: {radicals}")

@@ -65,7 +65,7 @@ def test_pictures_wait_and_keep_their_place(browser, site):
     last.scroll_into_view_if_needed()
     page.wait_for_function("(i) => i.complete && i.naturalWidth", arg=last.element_handle())
     after = last.bounding_box()
-    assert abs(before["height"] - after["height"]) < 1
+    assert abs(before["height"] - after["height"]) < 0.01
     ratio = float(images[-1]["width"]) / float(images[-1]["height"])
     natural = last.evaluate("(i) => i.naturalWidth / i.naturalHeight")
     assert abs(ratio / natural - 1) < 0.01

@@ -21,6 +21,7 @@ SAME = {  # what must be the same in both languages: name -> (pattern, does the 
     "list items": (re.compile(r"^ *(?:[-*]|\d+\.)( )", re.MULTILINE), True),
 }
 PROSE = re.compile(r"[A-Za-z]{3,}(?:[^A-Za-z\n]+[A-Za-z]{2,}){2,}")
+SPOKEN = re.compile(r"^```console\n.*", re.DOTALL)  # what a program of the book says
 TEXT_IN_FORMULA = re.compile(r"\\text\{[^}]*\}")
 
 
@@ -28,7 +29,7 @@ def traits(markdown):
     """What of a Markdown text must not depend on the language."""
     fences = [match[0] for match in FENCE.finditer(markdown)]
     text = FENCE.sub("", markdown)
-    found = {"code blocks": [re.sub(r"#.*", "", fence) for fence in fences]}
+    found = {"code blocks": [SPOKEN.sub("console", re.sub(r"#.*", "", f)) for f in fences]}
     for name, (pattern, ordered) in SAME.items():
         where = text if name in ("links", "labels") else INLINE_CODE.sub("`code`", text)
         items = ["".join(g or "" for g in m.groups()) or m[0] for m in pattern.finditer(where)]

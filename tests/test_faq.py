@@ -1,8 +1,9 @@
 """Promise: the page of error messages quotes what a cell prints, and leads to cells that exist.
 
 A quotation is whole: apart from white space, each line of an entry's block is a line that the first
-cell named in the entry's last paragraph prints. Where the heading is a message, the line begins
-with its type (``TypeError: ...``), and what the cell prints before the type is left out.
+cell named in the entry's last paragraph prints. A message that the cell prints in several lines
+counts as one. Where the heading is a message, the line begins with its type (``TypeError: ...``),
+and what the cell prints before the type is left out.
 """
 
 import re
@@ -16,7 +17,9 @@ FEWEST = 18
 HEADING = re.compile(r"^(?:\(([\w-]+)\)=\n)?(##+) (.+)\n", re.MULTILINE)
 BLOCK = re.compile(r"^```text\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([\w-]+\.ipynb)#?([\w-]*)\)")
-MESSAGE = re.compile(r"\w+(?:Error|Warning): ")
+MESSAGE = re.compile(r"\b(?:\w+(?:Error|Warning)|Unsupported): ")
+WRAPS = re.compile(r"\b(?:tell|ask|both)\(")  # helpers that print a message in lines
+WIDTH = 76  # of such a line
 
 
 def page_of(language):
@@ -27,19 +30,35 @@ def plain(text):
     return " ".join(text.split())
 
 
+def joined(lines):
+    """The lines, with a message that stands in several of them in one."""
+    found, last = [], ""
+    for line in lines:
+        full = len(last) <= 80 and len(f"{last} {line.split(' ')[0]}") > WIDTH
+        goes_on = line.startswith("    ") or (full and not MESSAGE.search(line))
+        if found and goes_on and MESSAGE.search(found[-1]):
+            found[-1] += " " + line.strip()
+        else:
+            found.append(line)
+        last = line
+    return found
+
+
 def printed(language):
     """The lines that each cell prints: {(notebook, id): lines}."""
-    return {
-        (path.name, cell["id"]): [
-            plain(line)
-            for output in cell.get("outputs", [])
-            for line in (
-                output.get("text") or output.get("data", {}).get("text/plain", "")
-            ).splitlines()
-        ]
-        for path in paths(f"{language}/*.ipynb")
-        for cell in read(path)["cells"]
-    }
+    cells = {}
+    for path in paths(f"{language}/*.ipynb"):
+        for cell in read(path)["cells"]:
+            lines = [
+                line
+                for output in cell.get("outputs", [])
+                for line in (
+                    output.get("text") or output.get("data", {}).get("text/plain", "")
+                ).splitlines()
+            ]
+            wraps = WRAPS.search(cell["source"])
+            cells[path.name, cell["id"]] = list(map(plain, joined(lines) if wraps else lines))
+    return cells
 
 
 def parts(page):
@@ -146,6 +165,10 @@ BROKEN = [
     ("does not print", "```text\nNone for the tensor: no error\n", "```text\n\n"),
     ("no cell is", "#old-power", "#old-powers"),
     ("entries, not", "### ", "## "),
+    # messages that the cell prints in several lines, with and without an indent
+    ("does not print", "; put the channels first with input.movedim(-1, -3)\n", "\n"),
+    ("does not print", " vmap support. Please override", " vmap support: override"),
+    ("does not print", " doesn't work on out= or view ops.\n", "\n"),
 ]
 
 
@@ -164,6 +187,10 @@ PASTED = {  # with names and numbers of one's own, or in part
     "AttributeError: 'MyLayerBackward' object has no attribute 'scale'": "faq-no-attribute",
     "one of the variables needed for gradient\ncomputation has been modified by an inplace "
     "operation: [torch.cuda.HalfTensor [9, 9]]": "faq-inplace",
+    "RuntimeError: You tried to vmap over MyLayer, but it does not have vmap support.": (
+        "faq-vmap-support"
+    ),
+    "groups must divide the number of filters, got groups 7 and 16 filters": "faq-groups",
     "one of the variables needed for gradient computation has been modified by": None,
     "requires grad": None,
     "negative": None,

@@ -1,0 +1,245 @@
+"""Measure chapter 13's fast_conv2d against F.conv2d and the published layer's loop.
+
+    python tools/run.py bench                       the whole grid, tens of minutes; then write it
+    python tools/run.py bench --images 64 --filters 3 --channels 1 --batches 1 --print
+
+One process, one thread, CPU time, and the three methods take turns, so that what else happens on
+the machine touches all alike. A case that would take more than ten seconds is left out, and so is
+one that would not fit into memory. The table goes into the cell `engine-measured` of both
+languages, with the date and the machine; run tools/execute.py on the chapter afterwards.
+"""
+
+import argparse
+import os
+import platform
+import sys
+from datetime import date
+from itertools import product
+from pathlib import Path
+from time import process_time
+
+from execute import load, save
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTER = "13-engines.ipynb"
+CELL = "engine-measured"
+METHODS = ("fast", "loop", "torch")
+WAYS = ("forward", "both")  # without a gradient; forward and backward
+LIMIT = 10  # seconds that one call may take
+ROUNDS = 7
+GRID = {
+    "images": (28, 64, 256, 512, 1024),
+    "filters": (3, 5, 11, 31, 63),
+    "channels": (1, 16),
+    "batches": (1, 32),
+}
+HEAD = f"{'dtype':8}{'N':>3}{'C':>3}{'H':>6}{'k':>4}" + "".join(
+    f"{method:>12}{'+grad':>10}" for method in METHODS
+)
+
+
+def definitions():
+    """What the chapter's setup, recap and layer cells define."""
+    namespace = {"__name__": CHAPTER}
+    for cell in load(ROOT / "notebooks" / "en" / CHAPTER).cells:
+        if {"setup", "recap", "layer"} & set(cell.metadata.get("tags", [])):
+            exec(compile(cell.source, f"{CHAPTER}#{cell.id}", "exec"), namespace)
+    return namespace
+
+
+def looped(book):
+    """The published correlation, called for each image and each pair of channels."""
+    from scipy.signal import convolve2d, correlate2d  # after main has set the threads
+
+    torch = book["torch"]
+
+    class Published(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, input, filter):
+            ctx.save_for_backward(input, filter)
+            return torch.from_numpy(correlate2d(input.numpy(), filter.numpy(), mode="valid"))
+
+        @staticmethod
+        def backward(ctx, grad_output):
+            input, filter = ctx.saved_tensors
+            g = grad_output.numpy()
+            grad_input = convolve2d(g, filter.numpy(), mode="full")
+            grad_filter = correlate2d(input.numpy(), g, mode="valid")
+            return torch.from_numpy(grad_input), torch.from_numpy(grad_filter)
+
+    def one(image, filters):
+        return sum(Published.apply(x, w) for x, w in zip(image, filters, strict=True))
+
+    return lambda input, weight: torch.stack(
+        [torch.stack([one(image, filters) for filters in weight]) for image in input]
+    )
+
+
+def memory():
+    """The bytes that are free on this machine; None where Python cannot say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def bytes_needed(method, case):
+    """About how much memory a forward and backward call takes, from above."""
+    dtype, batch, channels, image, size = case
+    item = 4 if dtype == "float32" else 8
+    numbers = batch * channels * image**2
+    if method == "torch" and dtype == "float64":  # its own copy of each window
+        return item * (5 * numbers + numbers * size**2)
+    if method == "torch":  # channels are filled up to 16
+        return item * 5 * numbers * max(1, 16 // channels)
+    return item * 16 * numbers
+
+
+def work(method, case):
+    """What the time of a call grows with, for filters of one size."""
+    _, batch, channels, image, size = case
+    side = image if method == "fast" else image - size + 1
+    return batch * channels**2 * side**2
+
+
+def cases(grid, dtypes=("float32", "float64")):
+    """The grid's cases whose filters fit, small ones first."""
+    found = [
+        (dtype, batch, channels, image, size)
+        for dtype, batch, channels, image, size in product(
+            dtypes, grid["batches"], grid["channels"], grid["images"], grid["filters"]
+        )
+        if size <= image
+    ]
+    return sorted(found, key=lambda case: (work("fast", case), case))
+
+
+class Bench:
+    def __init__(self, book, limit=LIMIT, free=None):
+        self.torch, self.limit, self.free = book["torch"], limit, free
+        self.methods = {
+            "fast": book["fast_conv2d"],
+            "loop": looped(book),
+            "torch": self.torch.nn.functional.conv2d,
+        }
+        self.rates = {}  # of a kind of call: seconds for a unit of work, from the last case
+
+    def expected(self, method, way, case):
+        """Seconds that a call should take, or None if there was no smaller case."""
+        rate = self.rates.get((method, way, case[0], case[2], case[4]))
+        return None if rate is None else rate * work(method, case)
+
+    def fits(self, method, way, case):
+        if self.free is not None and bytes_needed(method, case) > 0.7 * self.free:
+            return False
+        return (self.expected(method, way, case) or 0) <= self.limit
+
+    def measure(self, case, rounds=ROUNDS):
+        """Seconds of CPU for (method, way); what was left out is missing."""
+        dtype, batch, channels, image, size = case
+        dtype = getattr(self.torch, dtype)
+        x = self.torch.randn(batch, channels, image, image, dtype=dtype)
+        w = self.torch.randn(channels, channels, size, size, dtype=dtype)
+        side = image - size + 1
+        g = self.torch.randn(batch, channels, side, side, dtype=dtype)
+        leaves = x.clone().requires_grad_(), w.clone().requires_grad_()
+
+        def forward(layer):
+            with self.torch.no_grad():
+                layer(x, w)
+
+        def both(layer):
+            self.torch.autograd.grad(layer(*leaves), leaves, g)
+
+        calls = {"forward": forward, "both": both}
+        jobs = {}  # how often to call in a round, and the times
+        for method, way in product(METHODS, WAYS):
+            if way == "both" and (method, "forward") not in jobs:
+                continue  # it takes longer still
+            if self.fits(method, way, case):
+                call, layer = calls[way], self.methods[method]
+                once = seconds(call, layer)
+                if once < 1:  # the first call warms up
+                    once = seconds(call, layer)
+                if once > 0.05:  # shorter ones say little of a long one
+                    kind = method, way, case[0], case[2], case[4]
+                    self.rates[kind] = once / work(method, case)
+                if once > self.limit:
+                    continue
+                jobs[method, way] = call, layer, max(1, int(0.01 / max(once, 1e-6))), [once]
+        for _ in range(rounds):
+            for call, layer, count, times in jobs.values():
+                if times[0] * len(times) < 2:  # the slow ones are not called so often
+                    times.append(seconds(call, layer, count))
+        return {job: sorted(times)[len(times) // 5] for job, (*_, times) in jobs.items()}
+
+
+def seconds(call, layer, count=1):
+    start = process_time()
+    for _ in range(count):
+        call(layer)
+    return (process_time() - start) / count
+
+
+def line(case, found):
+    """A line of the table: the case, then milliseconds for each method and way."""
+    dtype, *numbers = case
+    text = f"{dtype:8}" + "".join(f"{n:>{w}}" for n, w in zip(numbers, (3, 3, 6, 4), strict=True))
+    for method in METHODS:
+        for way, width in zip(WAYS, (12, 10), strict=True):
+            time = found.get((method, way))
+            text += f"{'-' if time is None else f'{1000 * time:.4g}':>{width}}"
+    return text
+
+
+def machine(book):
+    """One line: when, on what, with what."""
+    name = platform.processor() or platform.machine()
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf8")
+        name = next(row.partition(": ")[2] for row in text.splitlines() if "model name" in row)
+    except (OSError, StopIteration):
+        pass
+    versions = [f"{n} {sys.modules[n].__version__}" for n in ("torch", "numpy", "scipy")]
+    return ", ".join([date.today().isoformat(), name, f"{os.cpu_count()} cores", *versions])
+
+
+def source(said, lines):
+    """The source of the measured cell."""
+    rows = "\n".join([said, HEAD, *lines])
+    return f'MEASURED = """\\\n{rows}\n"""'
+
+
+def write(text):
+    """Put the table into the chapter, in every language."""
+    for path in sorted((ROOT / "notebooks").glob(f"*/{CHAPTER}")):
+        notebook = load(path)
+        (cell,) = (cell for cell in notebook.cells if cell.id == CELL)
+        cell.source = text
+        save(notebook, path)
+        print(f"written: {path.relative_to(ROOT)}")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    for name, values in GRID.items():
+        parser.add_argument(f"--{name}", nargs="+", type=int, default=values)
+    parser.add_argument("--print", action="store_true", help="print the table only")
+    options = parser.parse_args(arguments)
+    for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # before NumPy is imported
+        os.environ[f"{name}_NUM_THREADS"] = "1"
+    book = definitions()
+    book["torch"].set_num_threads(1)
+    bench = Bench(book, free=memory())
+    said = machine(book)
+    print(f"{said}\n{HEAD}", flush=True)
+    lines = []
+    for case in cases(vars(options)):
+        lines.append(line(case, bench.measure(case)))
+        print(lines[-1], flush=True)
+    if not options.print:
+        write(source(said, sorted(lines)))
+
+
+if __name__ == "__main__":
+    main()

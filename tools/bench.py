@@ -221,16 +221,17 @@ def write(text):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.partition("\n")[0])
     for name, values in GRID.items():
         parser.add_argument(f"--{name}", nargs="+", type=int, default=values)
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds that a call may take")
     parser.add_argument("--print", action="store_true", help="print the table only")
     options = parser.parse_args(arguments)
     for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # before NumPy is imported
         os.environ[f"{name}_NUM_THREADS"] = "1"
     book = definitions()
     book["torch"].set_num_threads(1)
-    bench = Bench(book, free=memory())
+    bench = Bench(book, options.limit, memory())
     said = machine(book)
     print(f"{said}\n{HEAD}", flush=True)
     lines = []

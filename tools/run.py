@@ -5,6 +5,7 @@
     python tools/run.py pdf       build the site, and one PDF of each language in it
     python tools/run.py test      run every test
     python tools/run.py lab       open the notebooks in JupyterLab
+    python tools/run.py bench     measure chapter 13's layer and write its table; tens of minutes
 
 Each makes the virtual environment .venv and installs what it needs into it; what comes after the
 command goes to the program behind it (`python tools/run.py test -k fft`).
@@ -36,6 +37,7 @@ COMMANDS = {  # name: requirements, gigabytes they take, what runs
     "pdf": ("requirements.txt", 3.0, ["book/pdf.py"]),
     "test": ("requirements.txt", 3.0, ["-m", "pytest"]),
     "lab": ("notebooks/requirements.txt", 2.5, ["-m", "jupyter", "lab", "notebooks"]),
+    "bench": ("notebooks/requirements.txt", 2.5, ["tools/bench.py"]),
 }
 REASONS = (  # what an installer says, what it means
     (r"No space left|Errno 28|not enough space", "the disk is full"),

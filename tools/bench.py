@@ -207,7 +207,7 @@ def machine(book):
 def source(said, lines):
     """The source of the measured cell."""
     rows = "\n".join([said, HEAD, *lines])
-    return f'MEASURED = """\\\n{rows}\n"""'
+    return f"MEASURED = '''\\\n{rows}\n'''"
 
 
 def write(text):

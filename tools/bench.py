@@ -1,6 +1,6 @@
 """Measure chapter 13's fast_conv2d against F.conv2d and the published layer's loop.
 
-    python tools/run.py bench                       the whole grid, tens of minutes; then write it
+    python tools/run.py bench                       the whole grid, an hour or so; then write it
     python tools/run.py bench --images 64 --filters 3 --channels 1 --batches 1 --print
 
 One process, one thread, CPU time, and the three methods take turns, so that what else happens on

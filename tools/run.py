@@ -5,7 +5,7 @@
     python tools/run.py pdf       build the site, and one PDF of each language in it
     python tools/run.py test      run every test
     python tools/run.py lab       open the notebooks in JupyterLab
-    python tools/run.py bench     measure chapter 13's layer and write its table; tens of minutes
+    python tools/run.py bench     measure chapter 13's layer and write its table; an hour or so
 
 Each makes the virtual environment .venv and installs what it needs into it; what comes after the
 command goes to the program behind it (`python tools/run.py test -k fft`).

@@ -14,6 +14,7 @@ TAGS = {
     "setup", "recap", "layer", "check", "hide-input", "remove-cell", "exercise", "solution",
     "questions", "measured", "raises-exception", "nbval-ignore-output",
 }  # fmt: skip
+IMPORTED_AS = {"scikit-learn": "sklearn"}
 WITH_IPYKERNEL = {"IPython", "matplotlib_inline"}  # installed by ipykernel, which is listed
 IGNORED_OUTPUTS = 0  # cells tagged nbval-ignore-output in the whole book, each with its reason
 LARGEST = 600_000  # bytes of a notebook
@@ -105,7 +106,8 @@ def needed(source):
 def listed():
     """The packages that a learner installs."""
     text = (NOTEBOOKS / "requirements.txt").read_text(encoding="utf8")
-    return set(re.findall(r"^([\w-]+)==", text, re.MULTILINE)) | WITH_IPYKERNEL
+    found = set(re.findall(r"^([\w-]+)==", text, re.MULTILINE))
+    return {IMPORTED_AS.get(name, name) for name in found} | WITH_IPYKERNEL
 
 
 def check_code(cell, count):

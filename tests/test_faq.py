@@ -18,7 +18,7 @@ HEADING = re.compile(r"^(?:\(([\w-]+)\)=\n)?(##+) (.+)\n", re.MULTILINE)
 BLOCK = re.compile(r"^```text\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([\w-]+\.ipynb)#?([\w-]*)\)")
 MESSAGE = re.compile(r"\b(?:\w+(?:Error|Warning)|Unsupported): ")
-WRAPS = re.compile(r"\b(?:tell|ask|both)\(")  # helpers that print a message in lines
+WRAPS = re.compile(r"\b(?:tell|ask|both|complain)\(")  # helpers that print a message in lines
 WIDTH = 76  # of such a line
 
 
@@ -35,6 +35,7 @@ def joined(lines):
     found, last = [], ""
     for line in lines:
         full = len(last) <= 80 and len(f"{last} {line.split(' ')[0]}") > WIDTH
+        full = full and last.startswith(" ") == line.startswith(" ")
         goes_on = line.startswith("    ") or (full and not MESSAGE.search(line))
         if found and goes_on and MESSAGE.search(found[-1]):
             found[-1] += " " + line.strip()
@@ -169,6 +170,8 @@ BROKEN = [
     ("does not print", "; put the channels first with input.movedim(-1, -3)\n", "\n"),
     ("does not print", " vmap support. Please override", " vmap support: override"),
     ("does not print", " doesn't work on out= or view ops.\n", "\n"),
+    ("does not print", " Please use register_autograd to add one.\n", "\n"),
+    ("does not print", " to an operator.\n", "\n"),
 ]
 
 

@@ -193,6 +193,9 @@ PASTED = {  # with names and numbers of one's own, or in part
     "RuntimeError: You tried to vmap over MyLayer, but it does not have vmap support.": (
         "faq-vmap-support"
     ),
+    "RuntimeError: Trying to backward through mine.blur.default but no autograd formula was "
+    "registered. Please use register_autograd to add one.": "faq-operator-formula",
+    "We failed to resolve torch.ops.mine.blur.default to an operator": "faq-operator-resolve",
     "groups must divide the number of filters, got groups 7 and 16 filters": "faq-groups",
     "one of the variables needed for gradient computation has been modified by": None,
     "requires grad": None,

@@ -22,7 +22,7 @@ from test_wording import TERMS, check_chinese, check_english
 
 change = test_book.change
 DEFINED = {
-    re.sub(r"[^a-z]+", "-", term["en"].lower().replace("'", "")): term
+    re.sub(r"[^a-z0-9]+", "-", term["en"].lower().replace("'", "")): term
     for term in TERMS["terms"]
     if "means" in term
 }

@@ -38,7 +38,7 @@ FOR_ROBOTS = {"robots.txt", "sitemap.xml"}  # no page needs them
 # What is in a site
 
 
-@functools.cache
+@functools.lru_cache(maxsize=80)  # every page of the site, and some broken copies
 def parse(text):
     """A page, and its elements that have an id, as pairs of id and element."""
     page = BeautifulSoup(text, "html.parser")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ((3, 11), (3, 14))  # the oldest and the newest that every pinned package has a build for
-NEEDED = 1.0  # GB: a kernel takes up to 0.55, JupyterLab 0.1, and the browser its part
+NEEDED = 1.0  # GB: a kernel takes up to 0.6, JupyterLab 0.1, and the browser its part
 CHAPTERS = ("03-fft-layer", "04-correlate2d-layer")
 TRIAL = """
 x = torch.rand(8, 8, dtype=torch.float64, requires_grad=True)

@@ -4,11 +4,13 @@ Each language of `_config.yml` becomes FOLDER/site/<language>/, by Jupyter Book,
 an error; beside them stand a start page, FOLDER/site/index.html, that offers them, the page that a
 server shows for what it does not find, and a zip of it all to read without a network. FOLDER is
 _build unless another is named. Nothing is left of an earlier build, and a build that fails leaves
-no site.
+no site. FOLDER/work/ keeps what was read, so that the next build reads only the pages that have
+changed since, and runs only for a language in which something has.
 """
 
 import argparse
 import copy
+import hashlib
 import os
 import re
 import shutil
@@ -87,9 +89,42 @@ def language_toc(entry, captions):
     return entry
 
 
+def fingerprint(*others):
+    """A hash of the commit and of every file that pages may be made from, but for some folders."""
+    command = ["git", "rev-parse", "HEAD"]  # it says when a page was last changed
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True).stdout
+    except OSError:  # no git at all
+        found = b""
+    for folder, folders, files in os.walk(ROOT):
+        kept = [name for name in sorted(folders) if not name.startswith((".", "_build"))]
+        folders[:] = [name for name in kept if Path(folder, name) not in others]
+        for path in [Path(folder, name) for name in sorted(files)]:
+            data = hashlib.sha256(path.read_bytes()).hexdigest()
+            found += f"{path.relative_to(ROOT).as_posix()} {data}\n".encode()
+    return hashlib.sha256(found).hexdigest()
+
+
+def tidy(folder, press, own):
+    """Drop what an earlier build kept and this one cannot use; say whether there is work to do.
+
+    `press` and `own` are the fingerprints without any notebook, and with those of the language.
+    """
+    mark = folder / "made-from.txt"
+    kept = mark.read_text().split() if mark.exists() else []
+    if kept == [press, own]:
+        return False
+    if kept[:1] == [press]:
+        shutil.rmtree(folder / "_build" / "html")
+        mark.unlink()  # until this build has ended well
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
 def start(code, config, toc, folder):
     """Start building one language, in the background."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     command = [*JUPYTER_BOOK, "build", str(ROOT / "notebooks" / code), "--path-output", str(folder)]
     command += ["--config", write(config, folder / "_config.yml")]
     command += ["--toc", write(toc, folder / "_toc.yml")]
@@ -133,26 +168,31 @@ def finish(site):
 def build(output):
     """Build every language, the start page and the zip; return the start page's path."""
     site, work = output / "site", output / "work"
-    for folder in site, work:
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(site, ignore_errors=True)
     config, toc = read("_config.yml"), read("_toc.yml")
     languages = config["sphinx"]["config"]["languages"]
     prepared = {
         code: (language_config(config, code), language_toc(toc, language.get("captions")))
         for code, language in languages.items()
     }
-    running = {code: start(code, *files, work / code) for code, files in prepared.items()}
+    notebooks = {code: ROOT / "notebooks" / code for code in languages}
+    press = fingerprint(*notebooks.values())
+    own = {code: fingerprint(*({*notebooks.values()} - {notebooks[code]})) for code in languages}
+    changed = [code for code in languages if tidy(work / code, press, own[code])]
+    running = {code: start(code, *prepared[code], work / code) for code in changed}
     failed = [code for code, process in running.items() if process.wait() != 0]
     for code in failed:
         print((work / code / "log.txt").read_text(encoding="utf8", errors="replace"))
+        shutil.rmtree(work / code)
+    for code in set(changed) - set(failed):
+        (work / code / "made-from.txt").write_text(f"{press} {own[code]}")
     if failed:
         stop(f"not built, for the reasons above: {', '.join(failed)}. Warnings count as errors.")
     site.mkdir(parents=True)
     for code in languages:
-        shutil.move(work / code / "_build" / "html", site / code)
+        shutil.copytree(work / code / "_build" / "html", site / code)
         for path in [site / code / name for name in FOR_ALL if (site / code / name).exists()]:
             path.replace(site / path.name)  # each language writes the same
-    shutil.rmtree(work)
     page = shutil.copy(ROOT / "book" / "start.html", site / "index.html")
     not_found = (ROOT / "book" / "404.html").read_text(encoding="utf8")
     if address := config["html"]["baseurl"]:  # a server shows it at any address

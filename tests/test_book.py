@@ -1,6 +1,7 @@
 """Promise: the book builds without a warning, and nothing in it points to what is not there."""
 
 import functools
+import importlib
 import os
 import re
 import shutil
@@ -482,6 +483,7 @@ def test_a_warning_stops_the_build(tmp_path):
     assert [complaint for complaint in broken.values() if complaint not in result.stdout] == []
     assert "not built, for the reasons above: en, zh" in result.stderr
     assert not (root / "_build" / "site").exists()
+    assert list((root / "_build" / "work").iterdir()) == []  # the next build warns again
 
 
 def test_a_caption_without_translation_stops_the_build(tmp_path):
@@ -493,12 +495,66 @@ def test_a_caption_without_translation_stops_the_build(tmp_path):
     assert "no translation of the caption 'New part'" in result.stderr
 
 
-def test_nothing_is_left_of_an_earlier_build(tmp_path):
-    root = small_book(tmp_path, "# A book\n")
-    old = root / "_build" / "site" / "en" / "old.html"
-    old.parent.mkdir(parents=True)
-    old.write_text("")
+def files(folder):
+    """The contents of all files of a site but its zip, which notes when each was written."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.*")}
+    return {name: path.read_bytes() for name, path in found.items() if path.suffix != ".zip"}
+
+
+def test_a_second_build_makes_what_a_first_would(tmp_path):
+    root = small_book(tmp_path, "# A book\n\n## One\n")
     result = build(root)
     assert result.returncode == 0, result.stdout
-    assert not old.exists()
     assert str(root / "_build" / "site" / "index.html") in result.stdout
+    logs = [root / "_build" / "work" / language / "log.txt" for language in LANGUAGES]
+    before = [log.stat().st_mtime_ns for log in logs]
+    (root / "_build" / "site" / "en" / "old.html").write_text("")
+    (root / "notebooks" / "en" / "index.md").write_text("# A book\n\n## Two\n")
+    result = build(root)
+    assert result.returncode == 0, result.stdout
+    ran = [log.stat().st_mtime_ns != old for log, old in zip(logs, before, strict=True)]
+    assert ran == [True, False]
+    result = build(root, str(root / "book" / "build.py"), "--output", str(tmp_path / "_build_new"))
+    assert result.returncode == 0, result.stdout
+    second, first = files(root / "_build" / "site"), files(tmp_path / "_build_new" / "site")
+    assert sorted(second) == sorted(first)
+    assert [name for name in first if first[name] != second[name]] == []
+    assert b"Two" in first["en/index.html"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reads"),  # what each language has left: whole pages, what was read, or nothing
+    [
+        (None, ["pages", "pages"]),
+        ("notebooks/zh/index.md", ["pages", "read"]),
+        ("notebooks/requirements.txt", [None, None]),
+        ("book/terms.yml", [None, None]),
+        ("CITATION.cff", [None, None]),
+        ("_build/site/index.html", ["pages", "pages"]),
+    ],
+)
+def test_a_build_uses_what_has_not_changed(changes, reads, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "book"))
+    press = importlib.import_module("build")
+    monkeypatch.setattr(press, "ROOT", copy_book(tmp_path))
+    folders = {code: tmp_path / "notebooks" / code for code in LANGUAGES}
+    others = {"en": folders["zh"], "zh": folders["en"]}
+
+    def prints(code):
+        return press.fingerprint(*folders.values()), press.fingerprint(others[code])
+
+    for code in LANGUAGES:
+        (tmp_path / "_build" / "work" / code / "_build" / "html").mkdir(parents=True)
+        mark = tmp_path / "_build" / "work" / code / "made-from.txt"
+        mark.write_text(" ".join(prints(code)))
+    if changes:
+        (tmp_path / changes).parent.mkdir(parents=True, exist_ok=True)
+        with open(tmp_path / changes, "a") as file:
+            file.write("\n")
+    left = []
+    for code in LANGUAGES:
+        work = tmp_path / "_build" / "work" / code
+        todo = press.tidy(work, *prints(code))
+        left.append(("read" if todo else "pages") if work.exists() else None)
+        assert (work / "_build" / "html").exists() is (not todo)
+    assert left == reads

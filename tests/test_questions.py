@@ -156,6 +156,8 @@ def check_page(page, path, said, by):
         for i, button in enumerate(buttons):
             if by == "mouse":
                 question.locator("label").nth(i).click()
+            elif by == "label":
+                question.locator("label").nth(i).dispatch_event("click")
             elif i == 0:
                 page.evaluate("document.activeElement.blur()")
                 button.focus()
@@ -169,10 +171,13 @@ def check_page(page, path, said, by):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize(("by", "script"), [("mouse", True), ("mouse", False), ("keys", True)])
-def test_questions_answer(language, by, script, browser, site):
+@pytest.mark.parametrize(
+    ("by", "script", "every"),
+    [("label", True, 1), ("label", False, 1), ("mouse", True, 4), ("keys", True, 4)],
+)
+def test_questions_answer(language, by, script, every, browser, site):
     page = browser.new_page(java_script_enabled=script)
-    for path in paths(f"{language}/*.ipynb")[:: 1 if by == "mouse" else 3]:
+    for path in paths(f"{language}/*.ipynb")[::every]:
         built = site / language / f"{path.stem}.html"
         assert check_page(page, built, key(read(path), language), by) == []
     if script:

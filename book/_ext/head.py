@@ -24,7 +24,7 @@ def shorten(text):
     """As many whole sentences as there is room for; if they are short, words and an ellipsis."""
     if width(text) <= LIMIT:
         return text
-    room = text
+    room = text[:LIMIT]  # no character is narrower than a column
     while width(room) > LIMIT - 2:
         room = room[:-1]
     sentences = re.match(r".*([.?!](?=\s)|[。？！])", room)

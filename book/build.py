@@ -195,7 +195,9 @@ def build(output):
             path.replace(site / path.name)  # each language writes the same
     page = shutil.copy(ROOT / "book" / "start.html", site / "index.html")
     not_found = (ROOT / "book" / "404.html").read_text(encoding="utf8")
-    if address := config["html"]["baseurl"]:  # a server shows it at any address
+    if address := config["html"]["baseurl"]:
+        shutil.copy(ROOT / ".github" / "page.png", site / "card.png")  # for who shares a link
+        # a server shows the page at any address
         base = f'<head>\n<base href="{address.rstrip("/")}/">'
         not_found = not_found.replace("<head>", base, 1)
     (site / "404.html").write_text(not_found, encoding="utf8")

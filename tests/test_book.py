@@ -33,7 +33,7 @@ TOLD = {
     "search",
     "index",
 }  # <link rel> that loads nothing
-FOR_ROBOTS = {"robots.txt", "sitemap.xml"}  # no page needs them
+FOR_ROBOTS = {"robots.txt", "sitemap.xml", "card.png"}  # no page needs them
 
 
 # What is in a site
@@ -392,8 +392,9 @@ def copy_book(folder):
     """A copy of what the book is made from, to be changed."""
     for name in ("book", "notebooks"):
         shutil.copytree(ROOT / name, folder / name)
-    for name in ("_config.yml", "_toc.yml", "CITATION.cff"):
-        shutil.copy(ROOT / name, folder)
+    for name in ("_config.yml", "_toc.yml", "CITATION.cff", ".github/page.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     return folder
 
 

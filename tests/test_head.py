@@ -103,6 +103,9 @@ def check_places(site):
         canonical = [link["href"] for link in page.select("link[rel=canonical]")]
         if canonical != [own] or metas(page).get("og:url") != [own]:
             said.append(f"{name}: says that it is at {canonical}, {metas(page).get('og:url')}")
+        picture = metas(page).get("og:image", [""])[0].removeprefix(f"{BASE}/")
+        if not (site / picture).is_file():
+            said.append(f"{name}: has no picture for those who share it: {picture}")
         if alternates(page) != places(file):
             said.append(f"{name}: says of the others {alternates(page)}")
     for name in set(pages(site, *LANGUAGES)) - set(written(site)):
@@ -212,6 +215,8 @@ def test_check_complains(check, pattern, replacement, where, complaint, change):
     [
         (check_places, r'rel="canonical" href="[^"]*', r"\g<0>x", "zh/0*.html", "it is at"),
         (check_places, META.format("og:url"), "", "zh/0*.html", "it is at"),
+        (check_places, META.format("og:image"), "", "zh/0*.html", "no picture"),
+        (check_places, "card.png", "nothing.png", "zh/0*.html", "no picture"),
         (check_places, r'hreflang="x-default" href="[^"]*', r"\g<0>x", "zh/0*", "of the others"),
         (check_places, META.format("robots"), "", "zh/search.html", "offered to search engines"),
         (check_sitemap, r"<url>.*?</url>", "", "sitemap.xml", "as None"),

@@ -5,6 +5,7 @@ import unicodedata
 
 from docutils import nodes
 
+CARD = "card.png"  # what is shown where a link is shared
 LIMIT = 160  # columns: a Chinese character takes two
 
 
@@ -46,6 +47,8 @@ def page_context(app, pagename, templatename, context, doctree):
         about.append(("og:description", description))
     if address := context.get("pageurl"):
         about.append(("og:url", address))
+        if code := app.config.language_code:  # book/build.py puts the picture beside the languages
+            about.append(("og:image", app.config.html_baseurl.removesuffix(f"{code}/") + CARD))
     for code, language in app.config.languages.items():
         here = code == (app.config.language_code or "en")
         about.append(("og:locale" if here else "og:locale:alternate", language["locale"]))

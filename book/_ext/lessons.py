@@ -41,7 +41,9 @@ def lesson(path):
 
 def paragraphs(text, word):
     """What stands after one of the bold words, up to the next one."""
-    found = re.search(rf"^\*\*(?:{WORDS[word]})[.：]?\*\*[.：]?(.*?)(?=^\*\*|\Z)", text, re.M | re.S)
+    found = re.search(
+        rf"^\*\*(?:{WORDS[word]})[.：]?\*\*[.：]?(.*?)(?=^\*\*|\Z)", text, re.M | re.S
+    )
     return found[1].strip() if found else ""
 
 

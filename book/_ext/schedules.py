@@ -129,7 +129,7 @@ def what(item, chapters):
     named = item.get("exercises") or item["sections"]
     if set(named) == set(chapter.exercises):
         return _("%s: all exercises") % link(chapter)
-    return f"{chapter.number}: {' · '.join(link(chapter, name) for name in named)}"
+    return _("%s: %s") % (chapter.number, " · ".join(link(chapter, name) for name in named))
 
 
 def table(head, rows):
@@ -151,9 +151,7 @@ def timetable(schedule, chapters):
             time += takes
     if len(days) == 1:
         return days[0]
-    return "\n\n".join(
-        f"{_('**Day %s**') % number}\n\n{day}" for number, day in enumerate(days, 1)
-    )
+    return "\n\n".join(f"{_('**Day %s**') % number}\n\n{day}" for number, day in enumerate(days, 1))
 
 
 def overview(chapters):

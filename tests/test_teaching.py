@@ -116,7 +116,7 @@ def a_chapter(name="01-one", **changes):
     chapter = {
         "name": name, "number": name[:2], "title": f"Title of {name}", "teaching": 60,
         "minutes_of_exercises": 30, "requires": [], "exercises": ["ex-a", "ex-b", "ex-c"],
-        "sections": {"a": 300, "b": 500, "c": 200},
+        "sections": {"a": 3, "b": 5, "c": 2},
         "titles": {"a": "The A", "b": "The B", "c": "The C", "ex-a": "Exercise 1"},
     }  # fmt: skip
     return SimpleNamespace(**{**chapter, **changes})
@@ -145,7 +145,7 @@ SCHEDULE = """
 def test_minutes_by_hand():
     known = schedules.schedules(SCHEDULE)
     sessions = known["short"]["sessions"]
-    # a and c are half of the text: 30 of 60; one exercise of three: 10 of 30
+    # a and c have half of the cells: 30 of 60; one exercise of three: 10 of 30
     assert [schedules.minutes(item, BOOK) for item in sessions] == [5, 30, 10, 10, 45]
     assert sum(schedules.minutes(item, BOOK) for item in sessions) == 100
     assert schedules.minutes({"chapter": "01-one", "sections": ["a"]}, BOOK) == 20  # 18, rounded up
@@ -220,6 +220,7 @@ def test_schedules_of_the_book(language):
 
 def test_minutes_are_the_same_in_both_languages():
     one, two = (schedules.lessons(NOTEBOOKS / language) for language in LANGUAGES)
+    assert [c.sections for c in one.values()] == [c.sections for c in two.values()]
     for schedule in real_schedules().values():
         for item in schedule["sessions"]:
             assert schedules.minutes(item, one) == schedules.minutes(item, two)
@@ -232,9 +233,12 @@ def fill(text, monkeypatch):
         schedules, "logger", SimpleNamespace(warning=lambda m, *a, **_: said.append(m % a))
     )
     page = NOTEBOOKS / "en" / "teaching.md"
-    env = SimpleNamespace(doc2path=lambda name: str(page), note_dependency=lambda name: None)
+    noted = []
+    env = SimpleNamespace(doc2path=lambda name: str(page), note_dependency=noted.append)
     source = [text]
     schedules.fill(SimpleNamespace(env=env), "teaching", source)
+    # a rebuild computes anew when one of these has changed
+    assert noted == [str(path) for path in (schedules.SCHEDULES, *paths("en/*.ipynb"))]
     return source[0], said
 
 

@@ -15,7 +15,7 @@ WORDS = {  # the bold words, in the languages of the book
     "prerequisites": "Prerequisites|预备知识",
     "time": "Time|时间",
 }
-UNSEEN = {"setup", "recap", "hide-input", "remove-cell", "solution"}  # code that nobody reads
+UNSEEN = {"setup", "recap", "hide-input", "remove-cell", "solution"}  # nobody reads them in class
 HEADING = re.compile(r"(#+) +(.*)")
 
 
@@ -53,7 +53,7 @@ def items(text):
 
 
 def parts(cells):
-    """The sections of a chapter with their lengths, its exercises, and the titles of both."""
+    """The sections of a chapter with how many cells they show, its exercises, and all titles."""
     sections, exercises, titles, current = {}, [], {}, None
     for cell in cells[1:]:
         source, tags = "".join(cell["source"]), set(cell["metadata"].get("tags", []))
@@ -67,5 +67,5 @@ def parts(cells):
                 current = cell["id"]
                 sections[current] = 0
         if current and not tags & UNSEEN:
-            sections[current] += len(source) / (2 if cell["cell_type"] == "code" else 1)
+            sections[current] += 1
     return {"sections": sections, "exercises": exercises, "titles": titles}

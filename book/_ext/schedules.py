@@ -2,8 +2,9 @@
 
 A paragraph that links to schedules.yml with the name of a schedule (`schedules.yml#half-day`) gives
 way to its table, `schedules.yml#chapters` to the table of the chapters. The minutes come from the
-chapters' first cells. A part of a chapter gets its share of them, by the length of its text with
-code counted half, rounded up to 5 minutes; an exercise gets its share of the exercises' minutes.
+chapters' first cells. A part of a chapter gets its share of them, by the number of its cells (which
+is the same in every language), rounded up to 5 minutes; an exercise gets its share of the
+exercises' minutes.
 A schedule that does not fit, or that has no break in time, is an error of the build.
 """
 
@@ -37,11 +38,8 @@ def schedules(text):
 
 
 def lessons(folder):
-    """The chapters of a language by their name; lengths are those of the English text."""
-    found = {path.stem: lesson(path) for path in sorted(Path(folder).glob("[0-9]*-*.ipynb"))}
-    for name, chapter in found.items():
-        chapter.sections = lesson(Path(folder).parent / "en" / f"{name}.ipynb").sections
-    return found
+    """The chapters of a language by their name."""
+    return {path.stem: lesson(path) for path in sorted(Path(folder).glob("[0-9]*-*.ipynb"))}
 
 
 def up(minutes):
@@ -64,8 +62,8 @@ def minutes(item, chapters):
         share = len(item["exercises"]) / len(chapter.exercises)
         return up(chapter.minutes_of_exercises * share)
     if "sections" in item:
-        length = sum(chapter.sections[name] for name in item["sections"])
-        return up(chapter.teaching * length / sum(chapter.sections.values()))
+        cells = sum(chapter.sections[name] for name in item["sections"])
+        return up(chapter.teaching * cells / sum(chapter.sections.values()))
     return chapter.teaching
 
 
@@ -169,8 +167,10 @@ def fill(app, docname, source):
     if docname.split("/")[-1] != "teaching":
         return
     known = schedules(SCHEDULES.read_text(encoding="utf8"))
-    chapters = lessons(Path(app.env.doc2path(docname)).parent)
-    app.env.note_dependency(str(SCHEDULES))
+    folder = Path(app.env.doc2path(docname)).parent
+    chapters = lessons(folder)
+    for path in [SCHEDULES, *(folder / f"{name}.ipynb" for name in chapters)]:
+        app.env.note_dependency(str(path))
 
     def compute(found):
         name = found[1]

@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: help book serve pdf test lab bench
+.PHONY: help book serve pdf test lab bench hub-test
 help: ; @$(PYTHON) tools/run.py || true
 book: ; @$(PYTHON) tools/run.py book
 serve: ; @$(PYTHON) tools/run.py serve
@@ -8,3 +8,4 @@ pdf:  ; @$(PYTHON) tools/run.py pdf
 test: ; @$(PYTHON) tools/run.py test
 lab:  ; @$(PYTHON) tools/run.py lab
 bench: ; @$(PYTHON) tools/run.py bench
+hub-test: ; @$(PYTHON) tools/run.py hub-test

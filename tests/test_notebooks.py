@@ -151,7 +151,8 @@ def check_together(notebooks):
                 without = re.sub(r"^(?:import|from) .*\n", "", source, flags=re.MULTILINE)
                 setups[name] = without.strip()
             elif identity != "title":
-                if identity in seen and (seen[identity][1] != source or "recap" not in tags(cell)):
+                again = tags(cell) & {"recap", "check"}  # a definition, or the cell `judge`
+                if identity in seen and (seen[identity][1] != source or not again):
                     said.append(f"{name}: [{identity}] stands in {seen[identity][0]} too")
                 seen.setdefault(identity, (name, source))
     if len(set(setups.values())) > 1:

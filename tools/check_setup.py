@@ -144,7 +144,7 @@ def has_browser():
 
 def program(chapter):
     """A chapter's layers as one program that tries them out."""
-    path = ROOT / "notebooks" / "en" / (chapter + ".ipynb")
+    path = min((ROOT / "notebooks").glob("*/" + chapter + ".ipynb"))  # the English one, if any
     cells = json.loads(path.read_text(encoding="utf8"))["cells"]
     tagged = [c for c in cells if {"setup", "layer"} & set(c["metadata"].get("tags", []))]
     return "\n".join("".join(cell["source"]) for cell in tagged) + TRIAL

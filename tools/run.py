@@ -5,6 +5,7 @@
     python tools/run.py pdf       build the site, and one PDF of each language in it
     python tools/run.py test      run every test
     python tools/run.py lab       open the notebooks in JupyterLab
+    python tools/run.py workshop  make the notebooks and the zip of a workshop, both languages
     python tools/run.py bench     measure chapter 13's layer and write its table; an hour or so
     python tools/run.py hub-test  try a hub with 30 simulated learners, and break it on the way
 
@@ -38,6 +39,7 @@ COMMANDS = {  # name: requirements, gigabytes they take, what runs
     "pdf": ("requirements.txt", 3.0, ["book/pdf.py"]),
     "test": ("requirements.txt", 3.0, ["-m", "pytest"]),
     "lab": ("notebooks/requirements.txt", 2.5, ["-m", "jupyter", "lab", "notebooks"]),
+    "workshop": ("book/requirements.txt", 0.6, ["tools/workshop.py"]),
     "bench": ("notebooks/requirements.txt", 2.5, ["tools/bench.py"]),
     "hub-test": ("deploy/test-requirements.txt", 3.0, ["deploy/hub_test.py"]),
 }

@@ -93,16 +93,15 @@ JUDGE = {  # what `judge` says, as its cell writes it, and how the Chinese kit d
         'f"{right.size} 个里对了 {np.count_nonzero(right)} 个；"',
     'f"the first that is not: number {place[0] if a.ndim == 1 else place}"':
         'f"第一个不对的位置：{place[0] if a.ndim == 1 else place}（从 0 数起）"',
-    '"value:"': '"值："',
-    '"answer:"': '"答案："',
+    'f"value: {verdict}"': 'f"值：{verdict}"',
+    'f"answer: {verdict}"': 'f"答案：{verdict}"',
     '"right"': '"正确"',
     '"gradients: none; the way back to the input is cut"': '"梯度：没有，回到输入的路断了"',
     'f"gradients: right, says {then.__name__}"': 'f"梯度：正确（{then.__name__}）"',
     'f"gradient of argument {k}: {verdict}"': 'f"参数 {k} 的梯度：{verdict}"',
-    '"not yet:"': '"还没完成："',
-    '"something is left to write"': '"有一处要你来写"',
+    'f"not yet: {error}"': 'f"还没完成：{error}"',
 }  # fmt: skip
-WHEELS = {  # for each system: pip's names of it, and packages that pip leaves out for another system
+WHEELS = {  # of each system: pip's names, and what pip leaves out when it runs on another one
     "windows": (["win_amd64"], ["colorama", "pywinpty", "tzdata"]),
     "macos": ([f"macosx_{v}_arm64" for v in ("14_0", "11_0")], ["appnope", "pexpect"]),
     "linux": (

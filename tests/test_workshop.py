@@ -479,7 +479,7 @@ def test_a_teachers_notebook_is_whole_and_has_the_notes(language, tmp_path):
     page.write_text(
         "(teaching-02-backward)=\n### 02\n\nNo.\n\n(teaching-03-fft-layer)=\n### 03: [x](y.md)\n\n"
         "Ask at [the figure](03-fft-layer.ipynb#fft-four), see [help](faq.md#faq-x).\n\n"
-        "#### Late\n\nCut.\n\n(teaching-04-x)=\n### 04\n\nNo.\n",
+        "#### Late\n\n[Cut](#teaching-late).\n\n(teaching-04-x)=\n### 04\n\nNo.\n",
         encoding="utf8",
     )
     source = load(NOTEBOOKS / language / "03-fft-layer.ipynb")
@@ -496,7 +496,8 @@ def test_a_teachers_notebook_is_whole_and_has_the_notes(language, tmp_path):
     assert str(source.cells[0].metadata.exercises) in minutes
     assert text == (
         "Ask at [the figure](03-fft-layer.ipynb#fft-four), "
-        f"see [help](../../site/{language}/faq.html#faq-x).\n\n#### Late\n\nCut."
+        f"see [help](../../site/{language}/faq.html#faq-x).\n\n#### Late\n\n"
+        f"[Cut](../../site/{language}/teaching.html#teaching-late)."
     )
     assert workshop.notes("05-gradcheck", language, tmp_path) == ""
 

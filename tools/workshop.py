@@ -322,7 +322,7 @@ def notes(name, language, folder):
     found = re.search(rf"^\(teaching-{name}\)=\n(#+) .*\n", text, re.MULTILINE)
     if not found:
         return ""
-    rest = text[found.end() :]
+    rest = text[found.end() :].replace("](#", "](teaching.md#")
     end = re.search(rf"^(?:\([\w-]+\)=\n)?#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
     return rest[: end.start()].strip() if end else rest.strip()
 
@@ -494,7 +494,8 @@ def main(arguments=None):
     )
     options = parser.parse_args(arguments)
     output, began = options.output.resolve(), time.monotonic()
-    shutil.rmtree(output, ignore_errors=True)
+    for name in (*LANGUAGES, "wheels"):
+        shutil.rmtree(output / name, ignore_errors=True)
     site = build_site(output)
     wheels = output / "wheels" if options.wheels else None
     for command in wheel_commands(options.wheels, options.python, wheels):

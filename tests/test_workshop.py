@@ -434,11 +434,13 @@ def test_judge_finds_a_cut_gradient_and_reports_an_error():
     judge = judge_of("en")["judge"]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         judge(lambda x: x.detach(), X, wanted=X)
+        judge(lambda x: x.detach().numpy(), X, wanted=X)
         judge(lambda x: [][1], X, wanted=X)
         judge(lambda: [1], wanted=[1])
     assert printed.getvalue().splitlines() == [
         "value: right",
         "gradients: none; the way back to the input is cut",
+        "value: a ndarray, not a tensor",
         "IndexError: list index out of range",
         "answer: right",
     ]

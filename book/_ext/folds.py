@@ -1,4 +1,4 @@
-"""Fold runs of `solution` cells, and the code of `setup`, `recap` and `hide-input` cells."""
+"""Fold runs of `solution` cells, each `hint`, and the code of `setup`, `recap`, `hide-input` cells."""
 
 from docutils import nodes
 from sphinx.locale import _
@@ -34,30 +34,45 @@ class FoldCells(SphinxTransform):
     default_priority = 400
 
     def apply(self):
-        run = []  # the first nodes of consecutive solution cells
+        run = []  # the first nodes of a hint, or of consecutive solution cells
         for node in [*cells(self.document), None]:
             tags = set(node["cell"].get("tags", [])) if node is not None else set()
-            if "solution" in tags:
-                run.append(node)
-            elif run:
-                self.fold_solution(run, node)
+            if run and not ("solution" in tags and "solution" in run[0]["cell"]["tags"]):
+                self.fold_run(run, node)
                 run = []
+            if tags & {"solution", "hint"}:
+                run.append(node)
             if node is not None and tags & {"setup", "recap", "hide-input"}:
                 node.attributes.pop("hide_mode", None)  # MyST-NB's own fold
                 if node.children and node[0].get("nb_element") == "cell_code_source":
                     wrap(node[0], 1, summary=_("Show the code"), classes=["code"])
 
-    def fold_solution(self, run, after):
+    def fold_run(self, run, after):
         parent, first = run[0].parent, run[0]
+        kind = "hint" if "hint" in first["cell"]["tags"] else "solution"
         if any(node.parent is not parent or isinstance(node, nodes.section) for node in run):
-            logger.warning("a solution has a heading in it, so it cannot be folded", location=first)
+            logger.warning("a %s has a heading in it, so it cannot be folded", kind, location=first)
+            return
+        summary = _("Solution") if kind == "solution" else take_title(first)
+        if not summary:
+            logger.warning("a hint does not begin with its title in bold", location=first)
             return
         end = parent.index(after) if after is not None and after.parent is parent else len(parent)
         sections = [
             i for i, child in enumerate(parent.children) if isinstance(child, nodes.section)
         ]
         end = min([end, *(i for i in sections if i > parent.index(first))])
-        wrap(first, end - parent.index(first), summary=_("Solution"), classes=["solution"])
+        wrap(first, end - parent.index(first), summary=summary, classes=[kind])
+
+
+def take_title(paragraph):
+    """Cut the bold words off the beginning of a paragraph, and return them without their stop."""
+    if not isinstance(paragraph, nodes.paragraph) or not isinstance(paragraph[0], nodes.strong):
+        return ""
+    title = paragraph.pop(0).astext()
+    if paragraph.children and isinstance(paragraph[0], nodes.Text):
+        paragraph[0] = nodes.Text(paragraph[0].astext().lstrip())
+    return title.rstrip(".。")
 
 
 def setup(app):

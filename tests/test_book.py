@@ -226,7 +226,7 @@ def check_alt(site):
 
 
 def check_folds(site):
-    """Solutions, and the code of `setup`, `recap` and `hide-input` cells, are folded; no more."""
+    """Solutions, hints, and the code of `setup`, `recap` and `hide-input` cells are folded."""
     said = []
     for language in LANGUAGES:
         for name, shown in cells(language):
@@ -235,9 +235,12 @@ def check_folds(site):
                 element = there[cell["id"]]
                 if "questions" in element.get("class", []):
                     continue  # answers, shown one by one (test_questions.py)
-                solution = element.find_parent("details", class_="solution")
-                if bool(solution) != ("solution" in tags(cell)):
-                    said.append(f"{name}: {cell['id']} is {'not ' * (not solution)}folded")
+                for kind in "solution", "hint":
+                    folded = element.find_parent("details", class_=kind)
+                    if bool(folded) != (kind in tags(cell)):
+                        said.append(f"{name}: {cell['id']} is {'not ' * (not folded)}folded")
+                if "hint" in tags(cell) and folded and not folded.summary.get_text(strip=True):
+                    said.append(f"{name}: {cell['id']} is folded without a title")
                 code = cell["cell_type"] == "code" and element.select("details.code .cell_input")
                 if bool(code) != bool(tags(cell) & {"setup", "recap", "hide-input"}):
                     said.append(f"{name}: the code of {cell['id']} is {'not ' * (not code)}folded")
@@ -345,6 +348,8 @@ def change(site, tmp_path):
         (check_alt, r'(<img [^>]*?)alt="[^"]*"', r"\1", "*/0*.html", "lost its"),
         (check_alt, r'(<img [^>]*?)alt="[^"]*"', r'\1alt="A line"', "zh/0*.html", "'A line'"),
         (check_folds, r'<details class="[^"]*solution', '<div class="', "*/0*.html", "not folded"),
+        (check_folds, r'<details class="[^"]*hint', '<div class="', "*/17*.html", "not folded"),
+        (check_folds, r"<summary>(提示|Hint)[^<]*", "<summary>", "*/17*.html", "without a title"),
         (check_folds, r'<details class="[^"]*code', '<details class="', "*/0*.html", "the code of"),
         (check_folds, r"<details ", "<details open ", "*/0*.html", "is open"),
         (check_mathematics, r"_static/mathematics\.css", "a.css", "en/0*.html", "lacks the style"),

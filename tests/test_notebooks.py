@@ -12,7 +12,7 @@ from notebooks import NOTEBOOKS, paths, read, tags
 
 TAGS = {
     "setup", "recap", "layer", "check", "hide-input", "remove-cell", "exercise", "solution",
-    "questions", "measured", "raises-exception", "nbval-ignore-output",
+    "hint", "questions", "measured", "raises-exception", "nbval-ignore-output",
 }  # fmt: skip
 IMPORTED_AS = {"scikit-learn": "sklearn"}
 WITH_IPYKERNEL = {"IPython", "matplotlib_inline"}  # installed by ipykernel, which is listed
@@ -88,8 +88,10 @@ def check_markdown(cell):
     headings = re.findall(r"^#+ ", CODE_IN_MARKDOWN.sub("", source), re.MULTILINE)
     if len(headings) > 1 or (headings and not source.startswith("#")):
         yield "one heading to a cell, at its start"
-    if headings and "solution" in tags(cell):
-        yield "a heading in a solution"
+    if headings and tags(cell) & {"solution", "hint"}:
+        yield "a heading in a solution or a hint"
+    if "hint" in tags(cell) and not re.match(r"\*\*[^*\n]+\*\*", source):
+        yield "a hint does not begin with its title in bold"
 
 
 def needed(source):
@@ -230,6 +232,8 @@ BROKEN = [
     ("one heading", lambda n: n["cells"][2].update(source="## One\n\n## Two")),
     ("exercises, not three", lambda n: [c["metadata"].pop("tags", 0) for c in n["cells"]]),
     ("has no solution", remove_solutions),
+    ("title in bold", lambda n: n["cells"][2].update(source="Turn", metadata={"tags": ["hint"]})),
+    ("a heading in", lambda n: n["cells"][2].update(source="# H", metadata={"tags": ["hint"]})),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Fold runs of `solution` cells, each `hint`, and the code of `setup`, `recap`, `hide-input` cells."""
+"""Fold runs of `solution` cells, each `hint`, and code: of `setup`, `recap`, `hide-input` cells."""
 
 from docutils import nodes
 from sphinx.locale import _
@@ -66,13 +66,16 @@ class FoldCells(SphinxTransform):
 
 
 def take_title(paragraph):
-    """Cut the bold words off the beginning of a paragraph, and return them without their stop."""
+    """Cut the bold title off the beginning of a paragraph, with its stop, and return it."""
     if not isinstance(paragraph, nodes.paragraph) or not isinstance(paragraph[0], nodes.strong):
         return ""
-    title = paragraph.pop(0).astext()
+    title = paragraph.pop(0).astext().rstrip(".")
     if paragraph.children and isinstance(paragraph[0], nodes.Text):
-        paragraph[0] = nodes.Text(paragraph[0].astext().lstrip())
-    return title.rstrip(".。")
+        text = paragraph[0].astext().lstrip()
+        if text[:1] in ("。", "？"):  # in Chinese they stand behind the bold words
+            title, text = title + text[0].strip("。"), text[1:]
+        paragraph[0] = nodes.Text(text)
+    return title
 
 
 def setup(app):

@@ -67,6 +67,8 @@ class FoldCells(SphinxTransform):
 
 def take_title(paragraph):
     """Cut the bold title off the beginning of a paragraph, with its stop, and return it."""
+    while paragraph.children and isinstance(paragraph[0], nodes.Text) and not paragraph[0].strip():
+        paragraph.pop(0)  # MyST may put nothing in front of what is bold
     if not isinstance(paragraph, nodes.paragraph) or not isinstance(paragraph[0], nodes.strong):
         return ""
     title = paragraph.pop(0).astext().rstrip(".")

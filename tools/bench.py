@@ -1,12 +1,15 @@
-"""Measure chapter 13's fast_conv2d against F.conv2d and the published layer's loop.
+"""Measure the tables of chapter 12, what a call and a copy cost, and of chapter 13, fast_conv2d.
 
-    python tools/run.py bench                       the whole grid, an hour or so; then write it
-    python tools/run.py bench --images 64 --filters 3 --channels 1 --batches 1 --print
+    python tools/run.py bench                       both, an hour or so; then write them
+    python tools/run.py bench --chapter 12          the comparisons of chapter 12, two minutes or so
+    python tools/run.py bench --chapter 13 --images 64 --filters 3 --channels 1 --batches 1 --print
 
-One process, one thread, CPU time, and the three methods take turns, so that what else happens on
-the machine touches all alike. A case that would take more than ten seconds is left out, and so is
-one that would not fit into memory. The table goes into the cell `engine-measured` of both
-languages, with the date and the machine; run tools/execute.py on the chapter afterwards.
+One process, one thread, CPU time, and the contestants take turns, so that what else happens on
+the machine touches all alike. Only the steps on several threads, in chapter 12, have processes of
+their own and the wall clock. Chapter 12 brings its contestants and its instrument, take_turns,
+along. In chapter 13 a case that would take more than ten seconds is left out, and so is one that
+would not fit into memory. The tables go into the cells `speed-measured` and `engine-measured` of
+both languages, with the date and the machine; run tools/execute.py on the chapters afterwards.
 """
 
 import argparse
@@ -16,13 +19,16 @@ import sys
 from datetime import date
 from itertools import product
 from pathlib import Path
+from statistics import median
 from time import process_time
 
 from execute import load, save
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAPTER = "13-engines.ipynb"
-CELL = "engine-measured"
+TABLES = {  # chapter: its notebook, and the cell of its table
+    12: ("12-performance.ipynb", "speed-measured"),
+    13: ("13-engines.ipynb", "engine-measured"),
+}
 METHODS = ("fast", "loop", "torch")
 WAYS = ("forward", "both")  # without a gradient; forward and backward
 LIMIT = 10  # seconds that one call may take
@@ -36,15 +42,42 @@ GRID = {
 HEAD = f"{'dtype':8}{'N':>3}{'C':>3}{'H':>6}{'k':>4}" + "".join(
     f"{method:>12}{'+grad':>10}" for method in METHODS
 )
+CONTEST_HEAD = f"{'contest':16}{'contestant':18}{'microseconds':>12}{'times the first':>17}"
+THREADS = ((1, 1), (2, 1), (1, 2), (2, 2))  # of torch and of BLAS
 
 
-def definitions():
+def definitions(chapter):
     """What the chapter's setup, recap and layer cells define."""
-    namespace = {"__name__": CHAPTER}
-    for cell in load(ROOT / "notebooks" / "en" / CHAPTER).cells:
+    name, _ = TABLES[chapter]
+    namespace = {"__name__": name}
+    for cell in load(ROOT / "notebooks" / "en" / name).cells:
         if {"setup", "recap", "layer"} & set(cell.metadata.get("tags", [])):
-            exec(compile(cell.source, f"{CHAPTER}#{cell.id}", "exec"), namespace)
+            exec(compile(cell.source, f"{name}#{cell.id}", "exec"), namespace)
     return namespace
+
+
+def contest_lines(contest, times):
+    """Lines of chapter 12's table, from the times of each contestant in each round."""
+    first = next(iter(times))
+    for name, found in times.items():
+        ratio = median(a / b for a, b in zip(found, times[first], strict=True))
+        yield f"{contest:16}{name:18}{1e6 * median(found):>12.4g}{ratio:>17.4g}"
+
+
+def contests(book):
+    """Yield the lines of chapter 12's table: what takes turns, then the steps on threads."""
+    for contest, calls in book["contests"]():
+        yield from contest_lines(contest, book["take_turns"](calls))
+    rounds = [[book["step_time"](*threads) for threads in THREADS] for _ in range(3)]
+    steps = {str(threads): found for threads, *found in zip(THREADS, *rounds, strict=True)}
+    yield from contest_lines("threads", steps)
+
+
+def engines(book, options):
+    """Yield the lines of chapter 13's table, small cases first."""
+    bench = Bench(book, options.limit, memory())
+    for case in cases(vars(options)):
+        yield line(case, bench.measure(case))
 
 
 def looped(book):
@@ -204,17 +237,18 @@ def machine(book):
     return ", ".join([date.today().isoformat(), name, f"{os.cpu_count()} cores", *versions])
 
 
-def source(said, lines):
-    """The source of the measured cell."""
-    rows = "\n".join([said, HEAD, *lines])
+def source(said, head, lines):
+    """The source of a measured cell."""
+    rows = "\n".join([said, head, *lines])
     return f"MEASURED = '''\\\n{rows}\n'''"
 
 
-def write(text):
+def write(chapter, text):
     """Put the table into the chapter, in every language."""
-    for path in sorted((ROOT / "notebooks").glob(f"*/{CHAPTER}")):
+    name, place = TABLES[chapter]
+    for path in sorted((ROOT / "notebooks").glob(f"*/{name}")):
         notebook = load(path)
-        (cell,) = (cell for cell in notebook.cells if cell.id == CELL)
+        (cell,) = (cell for cell in notebook.cells if cell.id == place)
         cell.source = text
         save(notebook, path)
         print(f"written: {path.relative_to(ROOT)}")
@@ -225,21 +259,22 @@ def main(arguments=None):
     for name, values in GRID.items():
         parser.add_argument(f"--{name}", nargs="+", type=int, default=values)
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds that a call may take")
-    parser.add_argument("--print", action="store_true", help="print the table only")
+    parser.add_argument("--chapter", nargs="+", type=int, choices=TABLES, default=list(TABLES))
+    parser.add_argument("--print", action="store_true", help="print the tables only")
     options = parser.parse_args(arguments)
     for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # before NumPy is imported
         os.environ[f"{name}_NUM_THREADS"] = "1"
-    book = definitions()
-    book["torch"].set_num_threads(1)
-    bench = Bench(book, options.limit, memory())
-    said = machine(book)
-    print(f"{said}\n{HEAD}", flush=True)
-    lines = []
-    for case in cases(vars(options)):
-        lines.append(line(case, bench.measure(case)))
-        print(lines[-1], flush=True)
-    if not options.print:
-        write(source(said, sorted(lines)))
+    for chapter in options.chapter:
+        book = definitions(chapter)
+        book["torch"].set_num_threads(1)
+        said, lines = machine(book), []
+        head = CONTEST_HEAD if chapter == 12 else HEAD
+        print(f"{said}\n{head}", flush=True)
+        for row in contests(book) if chapter == 12 else engines(book, options):
+            lines.append(row)
+            print(row, flush=True)
+        if not options.print:
+            write(chapter, source(said, head, lines if chapter == 12 else sorted(lines)))
 
 
 if __name__ == "__main__":

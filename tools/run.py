@@ -6,7 +6,7 @@
     python tools/run.py test      run every test
     python tools/run.py lab       open the notebooks in JupyterLab
     python tools/run.py workshop  make the notebooks and the zip of a workshop, both languages
-    python tools/run.py bench     measure chapter 13's layer and write its table; an hour or so
+    python tools/run.py bench     measure for chapters 12 and 13, write their tables; an hour or so
     python tools/run.py hub-test  try a hub with 30 simulated learners, and break it on the way
 
 Each makes the virtual environment .venv and installs what it needs into it; what comes after the

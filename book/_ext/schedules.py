@@ -24,7 +24,7 @@ LINK = re.compile(r"^\[[^\]]*\]\([\w./]*schedules\.yml#([\w-]+)\)$", re.MULTILIN
 LONGEST = 100  # minutes without a break
 STEP = 5
 REST = {"break", "lunch", "night"}
-SAID = {"welcome", "own", "close"}
+SAID = {"welcome", "close"}
 
 
 def schedules(text):
@@ -114,7 +114,6 @@ def what(item, chapters):
     """An item in words."""
     words = {
         "welcome": _("Welcome: what to say first"),
-        "own": _("A routine of one's own: wrap it, test it"),
         "close": _("Look back; what worked, what did not"),
         "break": _("**Break**"),
         "lunch": _("**Lunch**"),

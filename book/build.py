@@ -35,6 +35,7 @@ if not jupyter_book.__version__.startswith("1."):
 
 ROOT = Path(__file__).resolve().parents[1]
 ZIP = "extending-pytorch.zip"
+PRESS = ("book", "_config.yml", "_toc.yml", "CITATION.cff", "notebooks/requirements.txt")
 FOR_ALL = ("robots.txt", "sitemap.xml")  # written once the book has an address
 OFFER = re.compile(r"<!-- offer (\S+) (?:-->)?(.*?)(?:<!-- )?/offer -->", re.DOTALL)
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
@@ -89,32 +90,39 @@ def language_toc(entry, captions):
     return entry
 
 
-def fingerprint(*others):
-    """A hash of the commit and of every file that pages may be made from, but for some folders."""
-    command = ["git", "rev-parse", "HEAD"]  # it says when a page was last changed
+def fingerprint(*roots):
+    """A hash of these files, and of all the files in these folders."""
+    found = hashlib.sha256()
+    for root in roots:
+        for path in [root] if root.is_file() else sorted(root.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                found.update(f"{path.relative_to(ROOT).as_posix()}\0".encode())
+                found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def last_commit():
+    """The name of the last commit, which says when pages were changed; empty without git."""
     try:
-        found = subprocess.run(command, cwd=ROOT, capture_output=True).stdout
-    except OSError:  # no git at all
-        found = b""
-    for folder, folders, files in os.walk(ROOT):
-        kept = [name for name in sorted(folders) if not name.startswith((".", "_build"))]
-        folders[:] = [name for name in kept if Path(folder, name) not in others]
-        for path in [Path(folder, name) for name in sorted(files)]:
-            data = hashlib.sha256(path.read_bytes()).hexdigest()
-            found += f"{path.relative_to(ROOT).as_posix()} {data}\n".encode()
-    return hashlib.sha256(found).hexdigest()
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
 
 
-def tidy(folder, press, own):
-    """Drop what an earlier build kept and this one cannot use; say whether there is work to do.
+def made_from(code):
+    """What the pages of a language are made from: the press, and the words and their dates."""
+    press = fingerprint(*(ROOT / name for name in PRESS))
+    return f"{press}\n{fingerprint(ROOT / 'notebooks' / code)} {last_commit()}\n"
 
-    `press` and `own` are the fingerprints without any notebook, and with those of the language.
-    """
+
+def tidy(folder, now):
+    """Drop what an earlier build kept and this one cannot use; say whether there is work to do."""
     mark = folder / "made-from.txt"
-    kept = mark.read_text().split() if mark.exists() else []
-    if kept == [press, own]:
+    kept = mark.read_text() if mark.exists() else ""
+    if kept == now:
         return False
-    if kept[:1] == [press]:
+    if kept.partition("\n")[0] == now.partition("\n")[0]:
         shutil.rmtree(folder / "_build" / "html")
         mark.unlink()  # until this build has ended well
     else:
@@ -175,17 +183,15 @@ def build(output):
         code: (language_config(config, code), language_toc(toc, language.get("captions")))
         for code, language in languages.items()
     }
-    notebooks = {code: ROOT / "notebooks" / code for code in languages}
-    press = fingerprint(*notebooks.values())
-    own = {code: fingerprint(*({*notebooks.values()} - {notebooks[code]})) for code in languages}
-    changed = [code for code in languages if tidy(work / code, press, own[code])]
+    sources = {code: made_from(code) for code in languages}
+    changed = [code for code in languages if tidy(work / code, sources[code])]
     running = {code: start(code, *prepared[code], work / code) for code in changed}
     failed = [code for code, process in running.items() if process.wait() != 0]
     for code in failed:
         print((work / code / "log.txt").read_text(encoding="utf8", errors="replace"))
         shutil.rmtree(work / code)
     for code in set(changed) - set(failed):
-        (work / code / "made-from.txt").write_text(f"{press} {own[code]}")
+        (work / code / "made-from.txt").write_text(sources[code])
     if failed:
         stop(f"not built, for the reasons above: {', '.join(failed)}. Warnings count as errors.")
     site.mkdir(parents=True)

@@ -533,6 +533,7 @@ def test_a_second_build_makes_what_a_first_would(tmp_path):
     [
         (None, ["pages", "pages"]),
         ("notebooks/zh/index.md", ["pages", "read"]),
+        ("a commit", ["read", "read"]),
         ("notebooks/requirements.txt", [None, None]),
         ("book/terms.yml", [None, None]),
         ("CITATION.cff", [None, None]),
@@ -543,24 +544,20 @@ def test_a_build_uses_what_has_not_changed(changes, reads, tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(ROOT / "book"))
     press = importlib.import_module("build")
     monkeypatch.setattr(press, "ROOT", copy_book(tmp_path))
-    folders = {code: tmp_path / "notebooks" / code for code in LANGUAGES}
-    others = {"en": folders["zh"], "zh": folders["en"]}
-
-    def prints(code):
-        return press.fingerprint(*folders.values()), press.fingerprint(others[code])
-
     for code in LANGUAGES:
-        (tmp_path / "_build" / "work" / code / "_build" / "html").mkdir(parents=True)
-        mark = tmp_path / "_build" / "work" / code / "made-from.txt"
-        mark.write_text(" ".join(prints(code)))
-    if changes:
+        work = tmp_path / "_build" / "work" / code
+        (work / "_build" / "html").mkdir(parents=True)
+        (work / "made-from.txt").write_text(press.made_from(code))
+    if changes == "a commit":
+        monkeypatch.setattr(press, "last_commit", lambda: "abc")
+    elif changes:
         (tmp_path / changes).parent.mkdir(parents=True, exist_ok=True)
         with open(tmp_path / changes, "a") as file:
             file.write("\n")
     left = []
     for code in LANGUAGES:
         work = tmp_path / "_build" / "work" / code
-        todo = press.tidy(work, *prints(code))
+        todo = press.tidy(work, press.made_from(code))
         left.append(("read" if todo else "pages") if work.exists() else None)
         assert (work / "_build" / "html").exists() is (not todo)
     assert left == reads

@@ -301,7 +301,7 @@ def test_the_chapter_reads_the_table_that_the_bench_writes():
         lines.append(bench_gpu.line(side, found | {"over": 20e-6 + 4 * side**2 / 8e9}))
     said = said_about(bench_gpu.source("2026-01-01, a machine", lines))
     assert said.startswith("2026-01-01, a machine\nover ") and "not measured" not in said
-    assert "wait 20 µs, 8 GB/s" in said and said.count("wait 5 µs, 20 GB/s") == 3
+    assert "wait / µs: 20  GB/s: 8" in said and said.count("wait / µs: 5  GB/s: 20") == 3
 
 
 def test_the_bench_measures_each_column():

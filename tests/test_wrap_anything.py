@@ -355,7 +355,23 @@ WRONG = {
     ),
     "a0 left out": (
         change(a=lambda b, a, x, g, y, s: -taps(y, s, len(a))[1:]),
-        "a: shape (3,), but a has shape (4,)",
+        "a: shape (3,), but a has shape (4,); a[0] is forgotten",
+    ),
+    "a0 left out, and times a0": (
+        change(a=lambda b, a, x, g, y, s: -taps(y, s, len(a)) * a[0] * (np.arange(len(a)) > 0)),
+        "a: a[0] is forgotten, and the rest is a[0] times too large",
+    ),
+    "b in s": (
+        change(b=lambda b, a, x, g, y, s: taps(x, BOOK["lfilter_gradients"](b, a, x, g)[2], 3)),
+        "b: g has passed through b as well",
+    ),
+    "wrong way": (
+        change(a=lambda b, a, x, g, y, s: -taps(s, y, len(a))),
+        "a: s[n] is paired with y[n + k]",
+    ),
+    "rolled": (
+        change(b=lambda b, a, x, g, y, s: [np.sum(s * np.roll(x, k, -1)) for k in range(len(b))]),
+        "b: np.roll brings the end to the beginning",
     ),
     "first row of a": (
         change(a=lambda b, a, x, g, y, s: -taps(y[0], s[0], len(a))),
@@ -455,6 +471,14 @@ LAYERS = {
         ),
         ["a: no gradient, backward returns None for it", "b: right"],
     ),
+    "arrays": (
+        variant(Once, backward=lambda ctx, g: tuple(t.numpy() for t in Once.backward(ctx, g))),
+        ["backward must return tensors"],
+    ),
+    "reversed tensor": (
+        variant(Once, backward=lambda ctx, g: (None, None, g[..., ::-1])),
+        ["a tensor cannot be reversed by [::-1]"],
+    ),
     "other values": (
         variant(Once, forward=lambda ctx, b, a, x: 2 * Once.forward(ctx, b, a, x)),
         ["its values are not those"],
@@ -518,6 +542,19 @@ FAMILIES = {
         ),
         ["mapped: SciPy takes one filter at a time"],
     ),
+    "apply to the loop": (
+        lambda: variant(
+            BOOK["LFilter"], vmap=lambda *args: BOOK["loop_rule"](BOOK["LFilter"].apply, *args)
+        ),
+        ["mapped: loop_rule takes the class"],
+    ),
+    "nothing for jvp": (
+        lambda: variant(
+            BOOK["LFilter"],
+            setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs, output),
+        ),
+        ["forward: fewer tensors were saved", "twice: right"],
+    ),
     "other gradient": (
         lambda: variant(BOOK["LFilter"], backward=lambda ctx, g: (None, None, g)),
         ["once: backward returns a wrong gradient"],
@@ -546,6 +583,11 @@ def test_a_wrong_operator_is_named():
     wrong = copy(("x.new_empty(x.shape)", "torch.empty(x.shape)"))
     said = wrong["diagnose_operator"](wrong["lfilter_op"])
     assert "Dtypes" in said[0] and said[1] == "opcheck, float32: right"
+    said = BOOK["diagnose_operator"](BOOK["LFilter"].apply)
+    assert said[0] == "opcheck, float64: this is no operator: make one with custom_op"
+    bare = copy(("lfilter_op.register_autograd(lfilter_backward, setup_context=lfilter_setup)", ""))
+    said = bare["diagnose_operator"](bare["lfilter_op"])
+    assert said[-1] == "compiled: register_autograd is missing"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -127,7 +127,9 @@ addEventListener("DOMContentLoaded", () => {
   addEventListener("keydown", (event) => {
     const { key, target, repeat, shiftKey } = event;
     const within = (selector) => target instanceof Element && target.closest(selector);
-    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
+    if (within("dialog") && key === "Escape") return target.blur(); // the search has closed
+    if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented && key !== "Escape") return; // Sphinx takes that one
     const typing = within("input, select, textarea, [contenteditable]");
     const letter = !typing && key.toLowerCase();
     if (letter === "p" && !shiftKey && !repeat) return on ? leave() : start(reading());

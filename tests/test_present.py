@@ -242,10 +242,12 @@ def check_keys(chapter, language="en", change=None):
     if at(page) == "fft-questions":
         said.append("radio group: it keeps the page keys")
 
+    page.evaluate("location.hash = 'fft-ex-recall'")
+    page.wait_for_function("document.activeElement.closest('#fft-ex-recall')")
     summary = page.locator("#fft-ex-recall summary")
     if not summary.is_visible() or page.locator("#fft-ex-recall details[open]").count():
         said.append("the solution is not folded")
-    press(page, "Tab")
+    summary.focus()
     for key in ("Enter", " "):
         stays("summary", key)
     if page.locator("#fft-ex-recall details[open]").count():

@@ -154,6 +154,13 @@ def offer(text, files):
     return OFFER.sub(show, text)
 
 
+def put(archive, name, data):
+    """Write data into a zip as a file that everybody may read once it is unpacked."""
+    entry = zipfile.ZipInfo(name, time.localtime()[:6])
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
+
+
 def finish(site):
     """Offer the files that are to be had, and pack the site into its zip.
 
@@ -165,7 +172,7 @@ def finish(site):
         for path in sorted(site.rglob("*")):
             name = f"{Path(ZIP).stem}/{path.relative_to(site).as_posix()}"
             if path in pages:  # a copy does not offer itself
-                archive.writestr(name, offer(path.read_text(encoding="utf8"), files - {ZIP}))
+                put(archive, name, offer(path.read_text(encoding="utf8"), files - {ZIP}))
             elif path.is_file() and path.name != ZIP:
                 archive.write(path, name)
     for path in pages:

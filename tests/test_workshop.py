@@ -593,7 +593,11 @@ def check_zip(path, language):
             return said
         page = kit.read(f"{top}/START-HERE.html").decode()
         said += [f"START-HERE.html: {left}" for left in re.findall(r"\{\{.*?\}\}", page)]
+        places = [f"notebooks/{p}" for p in re.findall("<code>(catch-up/.+?)</code>", page)]
+        said += check_links("START-HERE.html", places, names, top)
         said += check_links("START-HERE.html", re.findall(r'href="([^"]+)"', page), names, top)
+        shut = [e.filename for e in kit.infolist() if not e.external_attr >> 16 & 0o004]
+        said += [f"{name} can be read by its owner only" for name in shut]
         for name in sorted(n for n in names if n.endswith(".ipynb") and "/site/" not in n):
             cells = nbformat.reads(kit.read(name).decode(), as_version=4).cells
             text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
@@ -633,11 +637,12 @@ def test_a_broken_zip_is_found(kit, tmp_path, monkeypatch):
         "site/en/index.html is missing"
     ]
     with zipfile.ZipFile(small, "w") as archive:
-        archive.writestr("book/en/index.html", "")
+        archive.writestr("book/en/index.html", "")  # for its owner only
     more = [*folders["en"], ("nowhere", "never", ["01-x"])]
     said = check_zip(workshop.pack(folder, "en", more, small), "en")
     assert "START-HERE.html: notebooks/catch-up/nowhere/01-x.ipynb leads nowhere" in said
     assert "START-HERE.html: site/en/setup.html leads nowhere" in said
+    assert "workshop-en/site/en/index.html can be read by its owner only" in said
 
 
 def test_the_setup_check_finds_the_layers_of_a_kit(kit, tmp_path, monkeypatch):

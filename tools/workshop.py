@@ -435,7 +435,7 @@ def start_page(language, folders, wheels):
     text = (ROOT / "book" / f"start-here-{language}.html").read_text(encoding="utf8")
     rows = "\n".join(
         f"<tr><td>{html.escape(title)}</td><td>" + ", ".join(
-            f'<a href="notebooks/catch-up/{folder}/{name}.ipynb">{name}</a>' for name in chapters
+            f"<code>catch-up/{folder}/{name}.ipynb</code>" for name in chapters
         ) + "</td></tr>"
         for folder, title, chapters in folders
     )  # fmt: skip
@@ -447,10 +447,14 @@ def pack(output, language, folders, site_zip, wheels=None):
     """Write a language's zip: the site, the notebooks, what to install, and where to start."""
     top = f"workshop-{language}"
     with zipfile.ZipFile(output / f"{top}.zip", "w", zipfile.ZIP_DEFLATED) as kit:
-        kit.writestr(f"{top}/START-HERE.html", start_page(language, folders, wheels))
+        page = output / language / "START-HERE.html"
+        page.write_text(start_page(language, folders, wheels), encoding="utf8")
+        kit.write(page, f"{top}/{page.name}")
         with zipfile.ZipFile(site_zip) as site:
-            for name in site.namelist():
-                kit.writestr(f"{top}/site/{name.partition('/')[2]}", site.read(name))
+            for entry in site.infolist():
+                data = site.read(entry)
+                entry.filename = f"{top}/site/{entry.filename.partition('/')[2]}"
+                kit.writestr(entry, data)
         for kind, place in (("learner", language), ("catch-up", "catch-up")):
             for path in sorted((output / language / kind).rglob("*.ipynb")):
                 below = path.relative_to(output / language / kind).as_posix()

@@ -1,5 +1,6 @@
 """Promise: in a browser, from a file, every page shows what it should, to all, in any width."""
 
+import contextlib
 import functools
 import re
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import TimeoutError
 
 from notebooks import LANGUAGES, ROOT
 from test_book import TAG, pages, soup
@@ -35,6 +37,8 @@ WIDER = """() => {
   return [`scrolls sideways: ${wide.map((element) => element.outerHTML.slice(0, 120))}`];
 }"""
 
+REACHED = """() => [...document.querySelectorAll("pre")]
+  .every((box) => box.scrollWidth <= box.clientWidth || box.tabIndex === 0)"""  # a moment later
 KINDS_OF_TEXT = """() => {
   const kinds = new Set();
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -108,6 +112,8 @@ def look(page, path, site):
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size(WIDE)
     page.wait_for_function("getComputedStyle(document.body).colorScheme === 'dark'")
+    with contextlib.suppress(TimeoutError):  # then axe says so
+        page.wait_for_function(REACHED, timeout=3000)
     said += page.evaluate(WIDER)
     said += [f"in the dark: {finding}" for finding in accessibility(page)]
     return said

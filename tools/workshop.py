@@ -241,11 +241,16 @@ def goal(task, solutions, words):
 
 
 def groups(notebook):
-    """The cells in runs: an exercise and its solution, questions and their answers, or one cell."""
+    """The cells in runs: an exercise and its solution, questions and their answers, or one cell.
+
+    What a chapter itself leaves to fill (chapter 17) is no run: the layers of its solution stay,
+    since later cells need them.
+    """
     runs = []
     for cell in notebook.cells:
         begins = cell.cell_type == "markdown" and tags(cell) & {"exercise", "questions"}
-        inside = runs and tags(runs[-1][0]) & {"exercise", "questions"}
+        inside = runs and runs[-1][0].cell_type == "markdown"
+        inside = inside and tags(runs[-1][0]) & {"exercise", "questions"}
         if not begins and inside and tags(cell) & {"exercise", "solution"}:
             runs[-1].append(cell)
         else:
@@ -272,6 +277,7 @@ def finish(notebook, language, deep, chapters):
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         folded = "hide-input" in tags(cell) or cell.id in ("setup", "judge")
+        folded |= {"solution", "layer"} <= tags(cell)
         metadata = {"tags": sorted(tags(cell))} if tags(cell) else {}
         if folded and cell.cell_type == "code":
             metadata["jupyter"] = {"source_hidden": True}
@@ -293,6 +299,8 @@ def learner(notebook, name, language, *, deep=2, chapters=(), solved=(), past=la
     words, made = WORDS[language], nbformat.v4.new_notebook()
     for first, *rest in groups(copy.deepcopy(notebook)):
         cells = [first, *rest]
+        if "solution" in tags(first) and "layer" not in tags(first):
+            continue  # of what the chapter itself leaves to fill
         if "questions" in tags(first) and not past(first):
             link = "../" * deep + f"site/{language}/{name}.html#{rest[0].id}"
             cells = [first, markdown(rest[0].id, words["answers"].format(link=link))]

@@ -419,6 +419,11 @@ def test_it_can_be_used_in_the_light(chapter):
     assert check_accessibility(chapter, scheme="light") == []
 
 
+@pytest.mark.parametrize(("size", "seen"), [((390, 740), False), (SIZES[0], True)])
+def test_a_phone_has_no_button(size, seen, chapter):
+    assert chapter(size=size).locator(".btn-present").is_visible() is seen
+
+
 BROKEN = [  # the check, a piece of the script, what is put there, what the check says
     (check_way, 'toggle("away", ', 'toggle("off", ', "the way is"),
     (check_way, 'toggle("above", ', 'toggle("over", ', "lacks the heading"),

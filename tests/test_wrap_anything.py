@@ -580,7 +580,7 @@ def test_a_wrong_operator_is_named():
     loose = copy(("np.ascontiguousarray(signal.lfilter(b, a, x))", "signal.lfilter(b, a, x)"))
     said = loose["diagnose_operator"](loose["lfilter_op"])
     assert said[0] == "opcheck, float64: right" and "Stride" in said[3]
-    wrong = copy(("x.new_empty(x.shape)", "torch.empty(x.shape)"))
+    wrong = copy(("return x.new_empty(x.shape)", "return torch.empty(x.shape)"))
     said = wrong["diagnose_operator"](wrong["lfilter_op"])
     assert "Dtypes" in said[0] and said[1] == "opcheck, float32: right"
     said = BOOK["diagnose_operator"](BOOK["LFilter"].apply)
@@ -689,8 +689,11 @@ BROKEN = {
         check_compiled,
         [("np.ascontiguousarray(signal.lfilter(b, a, x))", "signal.lfilter(b, a, x)")],
     ),
-    "shape": (check_compiled, [("x.new_empty(x.shape)", "x.new_empty(x.shape[:-1])")]),
-    "dtype": (check_compiled, [("x.new_empty(x.shape)", "torch.empty(x.shape)")]),
+    "shape": (
+        check_compiled,
+        [("return x.new_empty(x.shape)", "return x.new_empty(x.shape[:-1])")],
+    ),
+    "dtype": (check_compiled, [("return x.new_empty(x.shape)", "return torch.empty(x.shape)")]),
     "no door": (check_refusals, [("if not torch.compiler.is_compiling():", "if True:")]),
     "zero a[0]": (check_refusals, [("if a[0] == 0:", "if False:")]),
     "empty": (check_refusals, [(" if x.size else np.zeros_like(x)", "")]),

@@ -53,6 +53,7 @@ if (typeof Search !== "undefined") {
     const { alltitles, docnames, filenames, titles } = Search._index;
     const sections = Object.entries(alltitles)
       .filter(([title]) => title.split(" ").length > 2 && plain(query).includes(plain(title)))
+      .sort(([a], [b]) => a.length - b.length) // of two such headings the longer says more
       .flatMap(([title, places]) => places.filter(([, id]) => id !== null).map(([file, id]) => (
         [docnames[file], `${titles[file]} > ${title}`, `#${id}`, null, 100, filenames[file]])));
     // Sphinx asks for all words or for all long ones: with some of the short ones a page would be lost.

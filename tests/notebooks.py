@@ -2,10 +2,14 @@
 
 import functools
 import io
+import itertools
 import json
 import re
+import sys
 import tokenize
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -94,3 +98,25 @@ def broken_layers(name, *changes, ids=""):
     source = "\n\n".join(source for _, source in parts)
     exec(compile(source, name, "exec"), namespace)
     return namespace
+
+
+copies = itertools.count()
+
+
+def renamed_layers(name, *changes):
+    """As broken_layers, in a module of their own, and with operators that have names of their own.
+
+    Torch knows an operator by its name, and Dynamo imports the module of what it reads.
+    """
+    from torch.library import custom_op
+
+    module = ModuleType(f"copy{next(copies)}")
+
+    def renamed(name, **settings):
+        return custom_op(f"{module.__name__}::{name.partition('::')[2]}", **settings)
+
+    with patch.dict(layers(name), custom_op=renamed, __name__=module.__name__):
+        book = broken_layers(name, *changes)
+    vars(module).update(book)
+    sys.modules[module.__name__] = module
+    return book

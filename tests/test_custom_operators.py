@@ -5,12 +5,12 @@ operator by its name: every copy gets names of its own. How many cases are gener
 see conftest.py.
 """
 
+import functools
 import itertools
 import os
 import shutil
 import subprocess
 import sys
-from types import ModuleType
 from unittest.mock import patch
 
 import pytest
@@ -19,35 +19,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
-from torch.library import custom_op, opcheck
+from torch.library import opcheck
 
 from conftest import EXAMPLES
-from notebooks import broken_layers, layers
+from notebooks import broken_layers, layers, renamed_layers
 from test_double_backward import TOLERANCE, cases, draw, leaves
 from test_function_transforms import equal
 
 NAME = "10-custom-operators"
 torch_conv2d = torch.nn.functional.conv2d
 few = settings(max_examples=max(1, EXAMPLES // 16))  # opcheck and the compiler take their time
-numbers = itertools.count()
 OPERATORS = ("correlate_op", "input_gradient_op", "weight_gradient_op")
 
 
-def copy(*changes):
-    """The chapter's definitions, with changes, and with operators that have names of their own."""
-    number = next(numbers)
-
-    def renamed(name, **settings):
-        return custom_op(f"copy{number}::{name.partition('::')[2]}", **settings)
-
-    module = ModuleType(f"copy{number}")  # Dynamo imports the module of what it reads
-    with patch.dict(layers(NAME), custom_op=renamed, __name__=module.__name__):
-        book = broken_layers(NAME, *changes)
-    vars(module).update(book)
-    sys.modules[module.__name__] = module
-    return book
-
-
+copy = functools.partial(renamed_layers, NAME)
 BOOK = copy()
 
 

@@ -5,9 +5,8 @@ operator by its name: every copy gets names of its own. How many cases are gener
 see conftest.py.
 """
 
+import functools
 import itertools
-import sys
-from types import ModuleType
 from unittest.mock import Mock, patch
 
 import numpy as np
@@ -19,32 +18,17 @@ from scipy import signal
 from torch.autograd import Function, gradcheck, gradgradcheck
 from torch.autograd.function import once_differentiable
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
-from torch.library import custom_op, opcheck
+from torch.library import opcheck
 
 from conftest import EXAMPLES
-from notebooks import LANGUAGES, NOTEBOOKS, broken_layers, layers, read
+from notebooks import LANGUAGES, NOTEBOOKS, layers, read, renamed_layers
 
 NAME = "17-wrap-anything"
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-12}
 few = settings(max_examples=max(1, EXAMPLES // 16))
-numbers = itertools.count()
 
 
-def copy(*changes):
-    """The chapter's definitions, with changes, and with operators that have names of their own."""
-    number = next(numbers)
-
-    def renamed(name, **options):
-        return custom_op(f"wrap{number}::{name.partition('::')[2]}", **options)
-
-    module = ModuleType(f"wrap{number}")  # Dynamo imports the module of what it reads
-    with patch.dict(layers(NAME), custom_op=renamed, __name__=module.__name__):
-        book = broken_layers(NAME, *changes)
-    vars(module).update(book)
-    sys.modules[module.__name__] = module
-    return book
-
-
+copy = functools.partial(renamed_layers, NAME)
 BOOK = copy()
 
 
